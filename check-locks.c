@@ -1,14 +1,650 @@
 /*
- * Checks the locks of a mailbox against those of other mail programs.
+ * Checks the locks of a mailbox against those of other mail programs, and
+ * whether they can be taken in the spool directory.
  *
- * Runs as root in kpopd-check.
+ * Runs as root in kpopd-check. Two of its children examine the spool
+ * directory: one because the file system may never answer, and one as a user,
+ * who could make a dotlock there or not. If the directory is in a home
+ * directory, both run as the user.
+ *
+ * The order of the locks is not compared. kpopd waits for no lock while it
+ * holds another one (lock-spool.c), so any order is safe.
  */
 #include "config.h"
 
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check-entry.h"
+#include "check-program.h"
+#include "check-quote.h"
 #include "check.h"
+#include "clock.h"
+#include "path.h"
+#include "process.h"
+#include "resolve.h"
+
+#define SEPARATORS " ,\t\r\n"
+#define SPOOL_SECONDS 5
+/* In the exit status of the child: no dotlock can be made. */
+#define NO_DOTLOCK 4
+
+/* What a program prints. */
+static char output[PROGRAM_OUTPUT];
+
+/* The words by which programs name their locks. */
+static const struct lock_word {
+	const char *word;
+	enum lock_kind kind;
+} lock_words[] = {
+	{ "fcntl", LOCK_FCNTL }, { "flock", LOCK_FLOCK },
+	{ "dotlock", LOCK_DOTLOCK }, /* Postfix, Dovecot */
+	{ "lockf", LOCK_FCNTL }, { "dotlock_try", LOCK_DOTLOCK }, /* Dovecot */
+	{ "fcntl()", LOCK_FCNTL }, { "lockf()", LOCK_FCNTL },
+	{ "flock()", LOCK_FLOCK },
+	{ "dotlocking", LOCK_DOTLOCK }, /* procmail */
+	{ "use_fcntl_lock", LOCK_FCNTL }, { "use_flock_lock", LOCK_FLOCK },
+	{ "use_lockfile", LOCK_DOTLOCK }, /* Exim */
+	{ "+USE_FCNTL", LOCK_FCNTL }, { "+USE_FLOCK", LOCK_FLOCK },
+	{ "+USE_DOTLOCK", LOCK_DOTLOCK }, /* mutt */
+};
+
+/* Returns the bit of a kind in a set of kinds. */
+static unsigned
+bit_of(enum lock_kind kind)
+{
+	return 1U << kind;
+}
+
+/* Returns the set of locks that a text names. */
+static unsigned
+read_locks_of(const char *text)
+{
+	unsigned set = 0;
+
+	for (; *text != '\0'; text += strcspn(text, SEPARATORS)) {
+		size_t n;
+
+		text += strspn(text, SEPARATORS);
+		n = strcspn(text, SEPARATORS);
+		for (size_t i = 0;
+		     i < sizeof(lock_words) / sizeof(lock_words[0]); i++)
+			if (strlen(lock_words[i].word) == n &&
+			    strncmp(lock_words[i].word, text, n) == 0)
+				set |= bit_of(lock_words[i].kind);
+	}
+	return set;
+}
+
+/* Writes the names of a set of locks: "fcntl,dotlock". Returns text. */
+static const char *
+name_locks(unsigned set, char text[32])
+{
+	static const char *const names[LOCK_KINDS] = { "fcntl", "flock",
+		"dotlock" };
+
+	*text = '\0';
+	for (int i = 0; i < LOCK_KINDS; i++) {
+		if ((set & bit_of((enum lock_kind)i)) == 0)
+			continue;
+		if (*text != '\0')
+			strlcat(text, ",", 32);
+		strlcat(text, names[i], 32);
+	}
+	return *text != '\0' ? text : "no lock";
+}
+
+/* Returns the set of locks that kpopd is told to take. */
+static unsigned
+wanted_locks(const struct check *c)
+{
+	unsigned set = 0;
+
+	for (int i = 0; i < c->o.locks.count; i++)
+		set |= bit_of(c->o.locks.kinds[i]);
+	return set;
+}
+
+/* Returns a sentence that has kpopd take these locks. */
+static const char *
+advise_locks(struct check *c, unsigned set)
+{
+	char text[32];
+
+	return check_remedy(c,
+	    "let kpopd take the locks %s, by -l or by locks in %s",
+	    name_locks(set, text),
+	    c->o.config != NULL ? c->o.config : CONFIG_FILE);
+}
+
+/*
+ * Compares the locks of a program with those that kpopd takes. activity is what
+ * the program does with them: "delivers with", "reads with". Two programs
+ * exclude each other if they have a lock in common.
+ */
+static void
+compare_locks(struct check *c, const char *program, const char *activity,
+    unsigned theirs, unsigned ours)
+{
+	unsigned all = wanted_locks(c) | theirs;
+	char here[32], there[32];
+
+	name_locks(theirs, there);
+	if ((theirs & ours) == 0)
+		check_fail(c, "locks", program,
+		    theirs == 0 || all == wanted_locks(c) ?
+			NULL :
+			advise_locks(c, all),
+		    "it %s %s, and kpopd takes %s: neither waits for the "
+		    "other, so mail can be lost",
+		    activity, theirs != 0 ? there : "no lock",
+		    name_locks(ours, here));
+	else if ((theirs & ~wanted_locks(c)) != 0)
+		check_warn(c, "locks", program, advise_locks(c, all),
+		    "it %s %s, and kpopd takes only %s", activity, there,
+		    name_locks(ours, here));
+	else
+		check_ok(c, "locks", program, "it %s %s, as kpopd does",
+		    activity, there);
+}
+
+/*
+ * Runs a program of another package. Returns true if there is output to read.
+ * Prints a line if the program is installed but fails.
+ */
+static bool
+ask_program(struct check *c, const char *const argv[])
+{
+	const char *problem;
+	char path[PATH_MAX];
+
+	if (!program_find(argv[0], path))
+		return false;
+	if ((problem = program_run(argv, output)) == NULL)
+		return true;
+	check_warn(c, "locks", argv[0],
+	    check_remedy(c, "%s %s", argv[0], argv[1]),
+	    "its locks are unknown: %s", problem);
+	return false;
+}
+
+/*
+ * Copies the value of the line "NAME = VALUE" of the output; "" if there is
+ * none. Returns value.
+ */
+static const char *
+find_setting(const char *name, char value[256])
+{
+	size_t n = strlen(name);
+
+	*value = '\0';
+	for (const char *line = output; line != NULL;
+	     line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, name, n) != 0 ||
+		    strncmp(line + n, " =", 2) != 0)
+			continue;
+		line += n + 2;
+		line += strspn(line, " ");
+		snprintf(value, 256, "%.*s", (int)strcspn(line, "\n"), line);
+		break;
+	}
+	return value;
+}
+
+/* Checks Postfix's local(8). */
+static void
+check_postfix(struct check *c, unsigned ours)
+{
+	static const char *const argv[] = { "postconf", "mailbox_delivery_lock",
+		"mailbox_transport", "mailbox_command", "home_mailbox", NULL };
+	static const char *const others[] = { "mailbox_transport",
+		"mailbox_command", "home_mailbox" };
+	char value[256];
+
+	if (!ask_program(c, argv))
+		return;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (*find_setting(others[i], value) != '\0') {
+			check_ok(c, "locks", "postfix",
+			    "it does not itself deliver to the spool, because "
+			    "%s = %s",
+			    others[i], value);
+			return;
+		}
+	compare_locks(c, "postfix", "delivers with",
+	    read_locks_of(find_setting("mailbox_delivery_lock", value)), ours);
+}
+
+/* What exim -bP prints about one transport. */
+struct transport {
+	char name[64];
+	char file[256]; /* the path to which it appends; "": none */
+	bool is_other;  /* its driver does not append to files */
+	unsigned locks;
+};
+
+/* Returns true if the path is in this directory, up to its first variable. */
+static bool
+is_in_directory(const char *path, const char *directory)
+{
+	char prefix[PATH_MAX];
+	struct stat a, b;
+
+	snprintf(prefix, sizeof(prefix), "%.*s", (int)strcspn(path, "$"), path);
+	if (*prefix != '/')
+		return false;
+	*(strrchr(prefix, '/') + 1) = '\0';
+	return stat(prefix, &a) == 0 && stat(directory, &b) == 0 &&
+	    a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Checks a transport after its last line. Returns true if it uses the spool. */
+static bool
+check_transport(struct check *c, const struct transport *t,
+    const char *directory, unsigned ours)
+{
+	char name[96];
+
+	if (t->is_other || *directory == '\0' ||
+	    !is_in_directory(t->file, directory))
+		return false;
+	snprintf(name, sizeof(name), "exim: %s", t->name);
+	compare_locks(c, name, "delivers with", t->locks, ours);
+	return true;
+}
+
+/* Reads a line about a transport. */
+static void
+read_transport_line(struct transport *t, const char *line)
+{
+	if (strncmp(line, "file = ", 7) == 0)
+		strlcpy(t->file, line + 7, sizeof(t->file));
+	else if (strncmp(line, "driver = ", 9) == 0)
+		t->is_other = strcmp(line + 9, "appendfile") != 0;
+	else if (strncmp(line, "use_", 4) == 0)
+		t->locks |= read_locks_of(line);
+}
+
+/* Checks the transports of Exim that append to files of the spool. */
+static void
+check_exim(struct check *c, const char *directory, unsigned ours)
+{
+	const char *argv[] = { "exim4", "-bP", "transports", NULL };
+	static const char heading[] = " transport:";
+	struct transport t = { .is_other = true };
+	char *rest = output, *line, *end, path[PATH_MAX];
+	bool is_used = false;
+
+	if (!program_find(argv[0], path))
+		argv[0] = "exim";
+	if (!ask_program(c, argv))
+		return;
+	while ((line = entry_line(&rest)) != NULL) {
+		end = strstr(line, heading);
+		if (end == NULL || end[sizeof(heading) - 1] != '\0') {
+			read_transport_line(&t, line);
+			continue;
+		}
+		is_used |= check_transport(c, &t, directory, ours);
+		*end = '\0';
+		t = (struct transport){ .locks = 0 };
+		strlcpy(t.name, line, sizeof(t.name));
+	}
+	is_used |= check_transport(c, &t, directory, ours);
+	if (!is_used)
+		check_ok(c, "locks", "exim",
+		    "it does not itself deliver to the spool");
+}
+
+/* Checks procmail, whose locks were chosen when it was compiled. */
+static void
+check_procmail(struct check *c, unsigned ours)
+{
+	static const char *const argv[] = { "procmail", "-v", NULL };
+	static const char label[] = "Locking strategies:";
+	char *line;
+
+	if (!ask_program(c, argv) || (line = strstr(output, label)) == NULL)
+		return;
+	line[strcspn(line, "\n")] = '\0';
+	compare_locks(c, "procmail", "delivers with",
+	    read_locks_of(line + sizeof(label) - 1), ours);
+}
+
+/* Checks mutt, whose locks were chosen when it was compiled. */
+static void
+check_mutt(struct check *c, unsigned ours)
+{
+	static const char *const argv[] = { "mutt", "-v", NULL };
+
+	if (ask_program(c, argv))
+		compare_locks(c, "mutt", "reads and writes with",
+		    read_locks_of(output), ours);
+}
+
+/*
+ * Returns true if Dovecot may use mbox files: its format is mbox or not fixed.
+ * Dovecot 2.4 has another setting for it than earlier versions, and prints
+ * nothing about the earlier one.
+ */
+static bool
+dovecot_uses_mbox(char value[256])
+{
+	static const char *const settings[] = { "mail_location",
+		"mail_driver" };
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		const char *const argv[] = { "doveconf", settings[i], NULL };
+
+		if (program_run(argv, output) == NULL &&
+		    strstr(output, settings[i]) != NULL)
+			return *find_setting(settings[i], value) == '\0' ||
+			    strstr(value, "mbox") != NULL;
+	}
+	return true;
+}
+
+/*
+ * Checks Dovecot, which locks differently to read and to write. doveconf 2.4
+ * does not show its locks; then they are taken for the default ones.
+ */
+static void
+check_dovecot(struct check *c, unsigned ours)
+{
+	static const char *const argv[] = { "doveconf", "mbox_read_locks",
+		"mbox_write_locks", NULL };
+	char value[256];
+	unsigned to_read, to_write;
+	bool is_known;
+
+	if (!ask_program(c, argv))
+		return;
+	to_read = read_locks_of(find_setting("mbox_read_locks", value));
+	to_write = read_locks_of(find_setting("mbox_write_locks", value));
+	if (!dovecot_uses_mbox(value)) {
+		check_ok(c, "locks", "dovecot",
+		    "it does not use the spool: its mail is %s", value);
+		return;
+	}
+	is_known = to_read != 0 || to_write != 0;
+	if (!is_known) {
+		to_read = bit_of(LOCK_FCNTL);
+		to_write = bit_of(LOCK_FCNTL) | bit_of(LOCK_DOTLOCK);
+	}
+	compare_locks(c, "dovecot",
+	    is_known ? "reads with" : "by default reads with", to_read, ours);
+	compare_locks(c, "dovecot",
+	    is_known ? "writes with" : "by default writes with", to_write,
+	    ours);
+}
+
+/*
+ * Finds the mount options of the file system with this device number. Returns
+ * true with them if it is NFS.
+ */
+static bool
+find_nfs(dev_t device, char options[512])
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char line[2048], type[32];
+	unsigned number[2];
+	bool is_nfs = false;
+
+	while (f != NULL && !is_nfs && fgets(line, sizeof(line), f) != NULL) {
+		const char *end = strstr(line, " - ");
+
+		is_nfs = sscanf(line, "%*u %*u %u:%u ", &number[0],
+			     &number[1]) == 2 &&
+		    makedev(number[0], number[1]) == device && end != NULL &&
+		    sscanf(end, " - %31s %*s %511s", type, options) == 2 &&
+		    strncmp(type, "nfs", 3) == 0;
+	}
+	if (f != NULL)
+		fclose(f);
+	return is_nfs;
+}
+
+/* Checks what NFS needs if the spool is there. */
+static void
+check_nfs(struct check *c, const char *directory, const struct stat *st)
+{
+	unsigned kernel = bit_of(LOCK_FCNTL) | bit_of(LOCK_FLOCK);
+	char options[512];
+
+	if (!find_nfs(st->st_dev, options))
+		return;
+	if ((wanted_locks(c) & kernel) == kernel)
+		check_warn(c, "spool", directory,
+		    advise_locks(c, bit_of(LOCK_FCNTL) | bit_of(LOCK_DOTLOCK)),
+		    "on NFS a flock is an fcntl lock of the server, so the "
+		    "fcntl lock and the flock of kpopd can exclude each other");
+	else if (strstr(options, "nolock") != NULL ||
+	    strstr(options, "local_lock=all") != NULL ||
+	    strstr(options, "local_lock=posix") != NULL)
+		check_warn(c, "spool", directory,
+		    "remove nolock and local_lock from the mount options",
+		    "it is on NFS, and fcntl locks stay on this host");
+	else
+		check_ok(c, "spool", directory,
+		    "it is on NFS, with locks of the server; only one host may "
+		    "serve it with kpopd");
+}
+
+/*
+ * Child: becomes the account, with this group, unless the process is that
+ * account already.
+ */
+static bool
+become(const struct account *a, gid_t group)
+{
+	return geteuid() == a->uid ||
+	    (setgroups(1, &a->gid) == 0 &&
+		setresgid(group, group, group) == 0 &&
+		setresuid(a->uid, a->uid, a->uid) == 0);
+}
+
+/*
+ * Returns 0 if the account, with this group, may make files in the directory,
+ * otherwise the errno. Asks in a child that becomes the account.
+ */
+static int
+try_directory(const struct account *a, gid_t group, const char *directory)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		if (!become(a, group) || access(directory, W_OK | X_OK) == -1)
+			_exit(errno);
+		_exit(0);
+	}
+	if (child == -1 || process_wait(child, &status, 0) == -1 ||
+	    !WIFEXITED(status))
+		return ECHILD;
+	return WEXITSTATUS(status);
+}
+
+/*
+ * Prints that no dotlock can be made. is_mode: the directory's owner, group or
+ * mode is the reason.
+ */
+static void
+print_no_dotlock(struct check *c, const char *directory, const char *why,
+    bool is_mode)
+{
+	struct check_word word;
+	const char *quoted = check_quote(&word, directory);
+
+	check_warn(c, "spool", directory,
+	    is_mode ?
+		check_remedy(c,
+		    "chown root:mail %s && chmod 2775 %s; or -l fcntl, if no "
+		    "other program relies on dotlocks",
+		    quoted, quoted) :
+		check_remedy(c, "look at namei -l %s and findmnt -T %s", quoted,
+		    quoted),
+	    "no dotlock can be made: %s", why);
+}
+
+/*
+ * Checks whether the broker of an account can make the dotlock for the mailbox
+ * at this path. Makes no file.
+ */
+static bool
+check_dotlock(struct check *c, const struct account *a, const char *path,
+    const char *directory, const struct stat *st)
+{
+	struct check_word word;
+	const char *quoted = check_quote(&word, directory);
+	gid_t gid = a->gid;
+	bool by_group = mailboxes_are_outside_home(&c->o.mailboxes) &&
+	    lock_needs_group(&c->o.locks, path, &gid);
+	const struct group *group = by_group ? getgrgid(gid) : NULL;
+	int error = try_directory(a, by_group ? gid : a->gid, directory);
+
+	if (error != 0)
+		print_no_dotlock(c, directory, strerror(error),
+		    (error == EACCES || error == EPERM) &&
+			mailboxes_are_outside_home(&c->o.mailboxes));
+	else if ((st->st_mode & S_IWOTH) != 0)
+		check_warn(c, "spool", directory,
+		    check_remedy(c, "chown root:mail %s && chmod 2775 %s",
+			quoted, quoted),
+		    "every user may write it, so any user can make the dotlock "
+		    "of another user and keep that user's mail programs out");
+	else if (by_group)
+		check_ok(c, "spool", directory,
+		    "dotlocks can be made, by the group %s",
+		    group != NULL ? group->gr_name : "of the directory");
+	else
+		check_ok(c, "spool", directory, "dotlocks can be made");
+	return error == 0;
+}
+
+/*
+ * Checks the directory of the mailbox at this path. Returns false if kpopd is
+ * to make a dotlock there but cannot.
+ */
+static bool
+check_spool(struct check *c, const struct account *a, const char *path)
+{
+	char resolved[PATH_MAX], directory[PATH_MAX];
+	bool is_roots = mailboxes_are_outside_home(&c->o.mailboxes);
+	const char *obstacle = NULL;
+	struct check_word word;
+	struct stat st;
+
+	if (is_roots && (obstacle = resolve_directory(path, resolved)) == NULL)
+		path = resolved;
+	path_split(path, directory);
+	if (obstacle != NULL && lock_wants_dotlock(&c->o.locks)) {
+		print_no_dotlock(c, directory, obstacle, false);
+		return false;
+	}
+	if (stat(directory, &st) == -1) {
+		check_fail(c, "spool", directory,
+		    check_remedy(c, "namei -l %s",
+			check_quote(&word, directory)),
+		    "the directory of the mailboxes: %m");
+		return true;
+	}
+	check_nfs(c, directory, &st);
+	return !lock_wants_dotlock(&c->o.locks) ||
+	    check_dotlock(c, a, path, directory, &st);
+}
+
+/*
+ * Does the same in a child, because a file system may never answer; then sets
+ * *answers to false. Returns the locks that kpopd can take.
+ */
+static unsigned
+find_possible_locks(struct check *c, const struct account *a, const char *path,
+    bool *answers)
+{
+	pid_t child = fork();
+	unsigned set = wanted_locks(c);
+	int status;
+
+	*answers = true;
+	if (child == 0) {
+		setpgid(0, 0);
+		c->worst = CHECK_OK;
+		/* Root must not follow a user's symlinks. */
+		if (!mailboxes_are_outside_home(&c->o.mailboxes) &&
+		    !become(a, a->gid))
+			_exit(NO_DOTLOCK);
+		if (!check_spool(c, a, path))
+			_exit((int)c->worst | NO_DOTLOCK);
+		_exit((int)c->worst);
+	}
+	if (child == -1 ||
+	    !program_wait(child, clock_ms() + SPOOL_SECONDS * 1000, &status) ||
+	    !WIFEXITED(status)) {
+		check_fail(c, "spool", path,
+		    "look at the mounts and at the file server",
+		    "the file system of the mailboxes does not answer");
+		*answers = false;
+		return set;
+	}
+	if ((WEXITSTATUS(status) & ~NO_DOTLOCK) > (int)c->worst)
+		c->worst =
+		    (enum check_verdict)(WEXITSTATUS(status) & ~NO_DOTLOCK);
+	return (WEXITSTATUS(status) & NO_DOTLOCK) != 0 ?
+	    set & ~bit_of(LOCK_DOTLOCK) :
+	    set;
+}
+
+/*
+ * Finds an account whose mailbox would be in the spool directory: that of the
+ * command line, or else any, if the directory is the same for all users.
+ */
+static const char *
+find_path(struct check *c, struct account *a)
+{
+	const struct mailboxes *m = &c->o.mailboxes;
+	const char *slash = strrchr(m->template, '/');
+	const char *percent = strchr(m->template, '%');
+
+	if (c->user != NULL && account_find(c->user, &c->o.uids, a) == NULL)
+		return mailboxes_path(m, a->name, a->home);
+	if (!mailboxes_are_outside_home(m) ||
+	    (percent != NULL && percent < slash) ||
+	    account_find(c->o.user, NULL, a) != NULL)
+		return NULL;
+	return mailboxes_path(m, a->name, a->home);
+}
 
 void
 check_locks(struct check *c)
 {
-	(void)c;
+	static struct account a;
+	char directory[PATH_MAX] = "";
+	const char *path;
+	unsigned ours = wanted_locks(c);
+	bool answers;
+
+	if (!mailboxes_are_locked(&c->o.mailboxes)) {
+		check_ok(c, "locks", NULL,
+		    "mailboxes of this format have none");
+		return;
+	}
+	if ((path = find_path(c, &a)) != NULL) {
+		ours = find_possible_locks(c, &a, path, &answers);
+		if (answers && mailboxes_are_outside_home(&c->o.mailboxes))
+			path_split(path, directory);
+	}
+	check_postfix(c, ours);
+	check_exim(c, directory, ours);
+	check_procmail(c, ours);
+	check_dovecot(c, ours);
+	check_mutt(c, ours);
 }

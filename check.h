@@ -26,7 +26,8 @@ enum check_verdict {
 /* What all checks share. */
 struct check {
 	struct options o;
-	const char *user; /* the USER of the command line; NULL: none */
+	const char *program; /* the path of this kpopd */
+	const char *user;    /* the USER of the command line; NULL: none */
 	/*
 	 * the account of user, after check_user; its name is empty if there is
 	 * none that may have a mailbox

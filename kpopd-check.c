@@ -32,6 +32,7 @@ main(int argc, char **argv)
 	check_keep_log(&c);
 	/* check_options prints the mistake, if there is one. */
 	options_read(&c.o, argc, argv, true);
+	c.program = argv[0];
 	c.user = c.o.check.user;
 	c.json = c.o.check.json;
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {

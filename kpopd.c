@@ -355,10 +355,17 @@ listen_for_clients(struct server *s)
 	return accept_connections(&plan);
 }
 
-/* Becomes kpopd-check, which reads the same command line. */
+/*
+ * Becomes kpopd-check, which reads the same command line. Its first word
+ * becomes the path of this program.
+ */
 static _Noreturn void
 check(const struct options *o, char **argv)
 {
+	static char path[PATH_MAX];
+
+	if (readlink("/proc/self/exe", path, sizeof(path) - 1) != -1)
+		argv[0] = path;
 	execv(KPOPD_CHECK, argv);
 	options_refuse(o, KPOPD_CHECK ": ", strerror(errno));
 }

@@ -41,6 +41,9 @@ struct reading {
 /* What the process was started with, and its file. */
 static struct reading reading;
 static struct options_file file;
+/* What another process is started with: options_read_other. */
+static struct reading other;
+static struct options_file other_file;
 
 void
 options_log_refusal(const char *why, const char *what)
@@ -212,6 +215,11 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 		else
 			while (r->letter != c)
 				r++;
+		if ((r->where & AT_ONCE) != 0 && g == &other) {
+			is_right = keep_mistake(g, false,
+			    "serves no client: ", option_word(argv));
+			continue;
+		}
 		if ((r->where & AT_ONCE) != 0)
 			r->read(o, NULL);
 		g->given[r - options_table].on_line =
@@ -363,6 +371,75 @@ static bool
 is_same_text(const char *a, const char *b)
 {
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+const char *
+options_read_other(struct options *o, int argc, char **argv, const char **what)
+{
+	bool is_right;
+
+	other = (struct reading){ .why = "" };
+	*o = (struct options){ 0 };
+	optind = 0; /* getopt_long begins again */
+	is_right = read_command_line(&other, o, argc, argv);
+	if (set_options(o, &other, &other_file) && is_right)
+		return NULL;
+	*what = other.what;
+	return other.why;
+}
+
+/*
+ * Returns true if two arguments of an option mean the same. NULL is the
+ * default.
+ */
+static bool
+is_same_argument(const struct table_row *r, const char *a, const char *b)
+{
+	static struct options with_a, with_b;
+
+	memset(&with_a, 0, sizeof(with_a));
+	memset(&with_b, 0, sizeof(with_b));
+	table_set_defaults(&with_a);
+	table_set_defaults(&with_b);
+	return (a == NULL || r->read(&with_a, a) == 0) &&
+	    (b == NULL || r->read(&with_b, b) == 0) &&
+	    memcmp(&with_a, &with_b, sizeof(with_a)) == 0;
+}
+
+/* Returns the argument of an option, NULL if it is not given. */
+static const char *
+argument_of(const struct given *given)
+{
+	return given->on_line != NULL ? given->on_line : given->in_file;
+}
+
+bool
+options_differ(size_t *row, const struct options *here,
+    const struct options *there, struct options_difference *d)
+{
+	while (*row < options_table_rows) {
+		const struct table_row *r = &options_table[*row];
+		const struct given *g = &other.given[*row];
+		const char *a, *b;
+
+		d->here = argument_of(&reading.given[*row]);
+		d->there = argument_of(g);
+		++*row;
+		if ((r->where & NOT_IN_FILE) != 0 ||
+		    is_same_text(d->here, d->there))
+			continue;
+		if (r->read == NULL) {
+			memcpy(&a, (const char *)here + r->field, sizeof(a));
+			memcpy(&b, (const char *)there + r->field, sizeof(b));
+			if (is_same_text(a, b))
+				continue;
+		} else if (is_same_argument(r, d->here, d->there))
+			continue;
+		d->name = r->name;
+		d->in_file = g->on_line != NULL ? g->in_file : NULL;
+		return true;
+	}
+	return false;
 }
 
 bool

@@ -80,6 +80,30 @@ bool options_read(struct options *o, int argc, char **argv, bool by_hand);
 bool options_find_mistake(const char **why, const char **what,
     const char **from);
 
+/*
+ * Reads the command line of another kpopd, and the file that it names, into *o.
+ * Returns NULL, or the mistake: a text that is followed by the text *what. The
+ * texts are valid until the next call.
+ */
+const char *options_read_other(struct options *o, int argc, char **argv,
+    const char **what);
+
+/* An option that has different values on two command lines. */
+struct options_difference {
+	const char *name;
+	const char *here, *there; /* the arguments; NULL: it is not given */
+	const char *in_file; /* the file's, which the other line replaces */
+};
+
+/*
+ * Looks for the next option that the process of options_read_other has with
+ * another value than this process; from the row *row of the table, at first 0.
+ * here and there are what the two functions have read. Returns false if there
+ * is no other.
+ */
+bool options_differ(size_t *row, const struct options *here,
+    const struct options *there, struct options_difference *d);
+
 /* Reports the mistake and ends the process, as options_refuse does. */
 _Noreturn void options_refuse_mistake(const struct options *o);
 

@@ -579,6 +579,69 @@ InaccessiblePaths=/etc/krb5.keytab /etc/kpopd/server.key' serve kpopd.socket \
 	drop_out kpopd.service
 }
 
+# check_says PATTERN ...: runs kpopd --check in the container. Returns true if a
+# line matches each pattern (extended) from its beginning. Sets $checked.
+check_says() {
+	local pattern
+	checked=$(inside timeout 60 kpopd --check </dev/null) || :
+	for pattern in "$@"; do
+		grep -aEq -- "^$pattern" <<<"$checked" || {
+			echo "no line matches: $pattern"
+			grep -E '^[^ ]+ +(service|port|systemd)' <<<"$checked"
+			return 1
+		}
+	done
+}
+
+@test "kpopd --check names a unit that is disabled, masked, inactive, broken, or starts kpopd with other options" {
+	serve kpopd.socket
+	inside systemctl enable -q kpopd.socket
+	check_says \
+	    'ok    port 1109: systemd \(pid 1\) listens, for kpopd.socket'
+	refute grep -E '^(FAIL|warn) +(service|port|systemd)' <<<"$checked"
+	inside systemctl disable -q kpopd.socket
+	check_says 'warn  service kpopd.socket: the socket is active, but it is disabled, .*Remedy: systemctl enable kpopd.socket' \
+	    'ok    port 1109: systemd'
+	inside systemctl stop kpopd.socket
+	check_says 'FAIL  service kpopd.*.socket: no superserver starts kpopd for KPOP: it is disabled\. Remedy: systemctl enable --now kpopd'
+	inside systemctl mask -q kpopd-each.socket
+	inside systemctl mask -q kpopd.socket
+	check_says 'FAIL  service kpopd.*: it is masked\. Remedy: systemctl unmask kpopd'
+	inside systemctl unmask -q kpopd.socket kpopd-each.socket
+	inside systemctl enable -q kpopd.socket
+	check_says 'FAIL  service kpopd.socket: the socket is enabled, but it is inactive\. Remedy: systemctl start kpopd.socket'
+	drop_in kpopd.service "[Service]" "ExecStart=" \
+	    "ExecStart=/usr/sbin/kpopd -r OTHER.TEST" \
+	    Environment=KRB5_KTNAME=/etc/other
+	check_says 'warn  service kpopd.socket: kpopd is started with realms OTHER.TEST, .*Remedy: kpopd --check -r OTHER.TEST' \
+	    'warn  service kpopd.socket: kpopd is started with KRB5_KTNAME=/etc/other'
+	drop_out kpopd.service
+	drop_in kpopd.service "[Service]" "ExecStart=/usr/sbin/kpopd -p"
+	check_says 'FAIL  service kpopd.service: systemd does not start the service: bad-setting\. Remedy: systemd-analyze verify kpopd.service'
+	drop_out kpopd.service
+}
+
+@test "kpopd --check names a socket of systemd that has failed, the program that has its port, and two superservers for one port" {
+	local taker
+	stop_all
+	inside socat TCP-LISTEN:1109,reuseaddr,fork /dev/null 3>&- &
+	taker=$!
+	await 5 'ss -Hltn sport = 1109 | grep -q .'
+	refute inside systemctl start kpopd.socket
+	check_says 'FAIL  service kpopd.socket: the socket has failed \(res' \
+	    'FAIL  port 1109: the port is taken by socat \(pid [0-9]+, uid 0\)'
+	kill "$taker"
+	inside systemctl stop kpopd.socket
+	inside systemctl enable -q kpopd-each.socket kpopd.socket
+	sed -i '/disable/s/yes/no/' "$root/etc/xinetd.d/kpop"
+	check_says \
+	    'FAIL  service .*: kpopd.*socket and kpopd.*socket both have port' \
+	    'warn  service kpopd-recover.service: it is disabled' \
+	    'FAIL  service .*: /etc/xinetd.d/kpop and kpopd.*socket both have'
+	sed -i '/disable/s/no/yes/' "$root/etc/xinetd.d/kpop"
+	inside systemctl disable -q kpopd-each.socket
+}
+
 # the_journal: prints the names of the journals of alice's mailbox.
 the_journal() {
 	(cd "$root" && ls var/lib/kpopd/users/*/*/j*) 2>/dev/null

@@ -1,0 +1,549 @@
+#!/usr/bin/env bats
+# Checks what kpopd --check says about the superserver that starts kpopd, about
+# the port, and about the locks of other mail programs. tests/systemd.bats has
+# the same for the units of systemd.
+
+load helpers/all
+
+setup_file() {
+	# For programs that stand in for others.
+	mount -t tmpfs -o mode=755 kpopd /usr/local/sbin
+	mkdir "$WORLD/kept"
+	cp -a /etc/services /etc/xinetd.conf /etc/dovecot/dovecot.conf \
+	    "$WORLD/kept/"
+}
+
+teardown_file() {
+	umount -l /usr/local/sbin
+}
+
+setup() {
+	begin_test
+	rm -rf /etc/xinetd.d/* /etc/inetd.conf /usr/local/sbin/*
+	cp -a "$WORLD"/kept/{services,xinetd.conf} /etc/
+	cp -a "$WORLD/kept/dovecot.conf" /etc/dovecot/
+}
+
+teardown() {
+	[ -z "${taker-}" ] || kill "$taker" 2>/dev/null || true
+	fuse_end
+	server_stop
+	rm -f /etc/exim4/exim4.conf /run/mountinfo
+	! mountpoint -q /srv/spool || umount -l /srv/spool
+	rm -rf /srv/spool /srv/private
+	chmod 2775 /var/mail
+	chown root:mail /var/mail
+	end_test
+}
+
+# check [OPTION ...]: runs kpopd --check, which must print nothing on standard
+# error. Sets $checked to the lines about the parts of this file.
+check() {
+	local parts='service|port|xinetd|systemd|locks|spool'
+	checked=$(timeout 90 "$KPOPD_BUILD/kpopd" --check "$@" </dev/null \
+	    2>"$WORLD/errors" | grep -aE "^[a-zFAIL]+ +($parts)[ :]")
+	[ ! -s "$WORLD/errors" ] || { cat "$WORLD/errors" >&2; return 1; }
+	[ -n "$checked" ]
+}
+
+# says PATTERN: returns true if a line matches the pattern (extended) from its
+# beginning.
+says() {
+	grep -aEq -- "^$1" <<<"$checked" ||
+	    { echo "no line matches: $1"; echo "$checked"; return 1; } >&2
+}
+
+# says_not PATTERN: returns true if no line matches.
+says_not() {
+	refute grep -aE -- "^$1" <<<"$checked"
+}
+
+# xinetd_entry NAME [LINE ...]: writes the installed file of xinetd, enabled, to
+# /etc/xinetd.d/NAME. Each LINE replaces the attribute of its first word.
+xinetd_entry() {
+	local file=/etc/xinetd.d/$1 line
+	shift
+	sed -e "s,/usr/sbin/kpopd,$KPOPD_BUILD/kpopd," \
+	    -e 's/\(disable[[:space:]]*=\).*/\1 no/' \
+	    "$top/xinetd.d/kpop" >"$file"
+	for line in "$@"; do
+		sed -i -e "/^[[:space:]]*${line%% *}[[:space:]]*[+-]*=/d" \
+		    -e "s|^}|\t$line\n}|" "$file"
+	done
+}
+
+# xinetd_start: starts xinetd with the files in /etc.
+xinetd_start() {
+	cp /etc/xinetd.conf "$WORLD/xinetd.conf"
+	xinetd_run
+}
+
+# take_port: starts a program that listens on port 1109.
+take_port() {
+	socat TCP-LISTEN:1109,reuseaddr,fork /dev/null 3>&- &
+	taker=$!
+	await 5 'ss -Hltn sport = 1109 | grep -q .'
+}
+
+@test "a disabled service of xinetd is named, and one that is enabled and listens is ok" {
+	xinetd_entry kpop 'disable = yes'
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: no superserver starts kpopd for KPOP: .*disable = yes\. Remedy: write disable = no into /etc/xinetd.d/kpop'
+	# With these lines xinetd does not start the service either.
+	xinetd_entry kpop 'disable = YES   '
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: .*it contains disable = yes'
+	xinetd_entry kpop 'disable = true'
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: .*disable is neither yes nor no'
+	xinetd_entry kpop
+	sed -i 's/disable.*=/disable=/' /etc/xinetd.d/kpop
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: .*a blank before each ='
+	xinetd_entry kpop
+	sed -i -e '/^{/d' -e 's/^service.*/& {/' /etc/xinetd.d/kpop
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: .*needs \{ in the next line'
+	xinetd_entry kpop
+	check
+	says 'FAIL  port 1109: nothing listens, although /etc/xinetd.d/kpop is enabled\. Remedy: service xinetd restart'
+	xinetd_start
+	check
+	says 'ok    port 1109: xinetd \(pid [0-9]+\) listens, for /etc/xinetd.d/kpop$'
+	says_not '(FAIL|warn) +(service|port|xinetd)'
+	# The file that the running xinetd reads counts.
+	server_stop
+	rm /etc/xinetd.d/kpop
+	server_start
+	check -d "$state" -k "$WORLD/server.keytab"
+	says "ok    port 1109: xinetd \\(pid [0-9]+\\) listens, for $WORLD/xinetd.conf\$"
+	says_not '(FAIL|warn) +(service|port|xinetd)'
+}
+
+@test "a program that has taken the port is named with its pid" {
+	xinetd_entry kpop
+	take_port
+	check
+	says "FAIL  port 1109: the port is taken by socat \\(pid $taker, uid 0\\), .*Remedy: stop process $taker"
+	says_not 'ok +port'
+	rm /etc/xinetd.d/kpop
+	check
+	says "FAIL  port 1109: the port is taken by socat"
+	says 'FAIL  service: no superserver'
+	# Another port is not looked at.
+	check -p
+	says_not '.*socat'
+}
+
+@test "a program of a user that has the name of a superserver is none" {
+	local program
+	for program in xinetd kpopd; do
+		xinetd_entry kpop
+		cp "$(command -v socat)" "/usr/local/sbin/$program"
+		setpriv --reuid alice --clear-groups \
+		    "/usr/local/sbin/$program" TCP-LISTEN:1109,reuseaddr,fork \
+		    /dev/null 3>&- &
+		taker=$!
+		await 5 'ss -Hltn sport = 1109 | grep -q .'
+		check
+		says "FAIL  port 1109: the port is taken by $program \\(pid $taker, uid $(id -u alice)\\)"
+		says_not 'ok +port'
+		kill "$taker"
+		await 5 '! ss -Hltn sport = 1109 | grep -q .'
+	done
+}
+
+@test "a file that a user's program called xinetd would read does not count" {
+	cp "$(command -v perl)" /usr/local/sbin/xinetd
+	xinetd_entry kpop
+	mv /etc/xinetd.d/kpop "$WORLD/alices.conf"
+	setpriv --reuid alice --clear-groups /usr/local/sbin/xinetd \
+	    -e 'sleep 60' -- -f "$WORLD/alices.conf" 3>&- &
+	taker=$!
+	await 5 "[ \"\$(readlink /proc/$taker/exe)\" = /usr/local/sbin/xinetd ]"
+	check
+	says_not ".*alices.conf"
+}
+
+@test "another server that xinetd starts on the port is named" {
+	xinetd_entry other 'server = /usr/bin/true'
+	xinetd_entry pop3-gssapi 'port = 110' 'server_args = -p'
+	xinetd_start
+	check
+	says 'FAIL  port 1109: the port is taken by xinetd \(pid [0-9]+, uid 0\), which starts /usr/bin/true there, because of /etc/xinetd.d/other'
+}
+
+@test "a service that other options than those of this check would serve is not missing, but named" {
+	xinetd_entry pop3-gssapi 'port = 110' 'server_args = -p'
+	check
+	says 'warn  service /etc/xinetd.d/pop3-gssapi: no superserver starts kpopd for KPOP; .*Remedy: kpopd --check -p$'
+	says_not FAIL' +service'
+	check -p
+	says 'FAIL  port 110: nothing listens'
+	xinetd_entry pop3s 'port = 995' \
+	    "server_args = -p -T immediate -c $WORLD/none"
+	check -p -T immediate -c "$WORLD/none"
+	says 'FAIL  port 995: nothing listens, although /etc/xinetd.d/pop3s'
+	says_not '.*port 110'
+}
+
+@test "each option that xinetd's entry has otherwise than kpopd.conf or the check is named" {
+	printf 'keytab /etc/one.keytab\ntimeouts 40\nstate %s\n' "$state" \
+	    >/etc/kpopd.conf
+	xinetd_entry kpop \
+	    'server_args = -k /etc/other.keytab --timeouts 40 -l fcntl,dotlock' \
+	    'env = TZ=UTC KRB5_KTNAME=/etc/third'
+	check
+	says 'warn  service /etc/xinetd.d/kpop: kpopd is started with keytab /etc/other.keytab, which replaces /etc/one.keytab of the file of options\. Remedy: remove keytab from one'
+	says 'warn  service /etc/xinetd.d/kpop: kpopd is started with KRB5_KTNAME=/etc/third,'
+	# The defaults, and equal values, are no difference.
+	says_not '.*started with (timeouts|locks|state|TZ)'
+	xinetd_entry kpop 'server_args = -r OTHER.TEST'
+	check
+	says 'warn  service /etc/xinetd.d/kpop: kpopd is started with realms OTHER.TEST, but these checks used the default\. Remedy: kpopd --check -r OTHER.TEST'
+	check -r OTHER.TEST
+	says_not 'warn +service'
+	check -d /elsewhere -r OTHER.TEST
+	says "warn  service .*started with state $state, but these checks used /elsewhere"
+	# A mistake of the file is not the entry's.
+	echo nonsense >>/etc/kpopd.conf
+	check
+	says_not '(FAIL|warn) +service'
+}
+
+@test "a wrong option in xinetd's entry is named, with or without NAMEINARGS" {
+	local args
+	for args in '-k /etc/k --keytabs x' '--keytabs' 'kpopd -k /etc/k' \
+	    '--help' '-t never' '-f /nowhere'; do
+		xinetd_entry kpop "server_args = $args"
+		check
+		says 'FAIL  service /etc/xinetd.d/kpop: kpopd is started with a wrong option: .*(--keytabs|unexpected argument: kpopd|--help|-t takes|/nowhere)'
+	done
+	xinetd_entry kpop 'server_args = --recover'
+	check
+	says 'FAIL  service .*serves no client with --recover'
+	xinetd_entry kpop 'server_args = kpopd -t 20' \
+	    'flags = NODELAY NAMEINARGS'
+	check -t 20
+	says_not '(FAIL|warn) +service'
+}
+
+@test "a kpop that services does not have is named if xinetd needs it" {
+	sed -i '/^kpop[[:space:]]/d' /etc/services
+	xinetd_entry kpop 'type = '
+	check
+	says "FAIL  service /etc/xinetd.d/kpop: xinetd does not start it, because services\\(5\\) does not have kpop, .*Remedy: echo 'kpop 1109/tcp' >>/etc/services"
+	xinetd_entry kpop
+	check
+	says_not 'FAIL +service'
+	echo 'kpop 1110/tcp' >>/etc/services
+	xinetd_entry kpop 'type = '
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: .*its port is 1109, and kpop in services\(5\) is 1110'
+}
+
+@test "each attribute with which xinetd cannot start kpopd is named" {
+	local line
+	for line in 'user = nobody' 'socket_type = dgram' 'protocol = udp' \
+	    'wait = maybe' 'port = pop3'; do
+		xinetd_entry kpop "$line"
+		check
+		says "FAIL  service /etc/xinetd.d/kpop: .*(${line%% *}) is |FAIL  service /etc/xinetd.d/kpop: .*needs the number of a port"
+	done
+	# These are right, in xinetd's opinion, too.
+	xinetd_entry kpop 'wait = NO' 'user = 0' 'socket_type = STREAM' \
+	    'type = unlisted' 'protocol = '
+	sed -i '/protocol/d' /etc/xinetd.d/kpop
+	xinetd_start
+	check
+	says 'ok    port 1109: xinetd'
+	says_not 'FAIL  service'
+	server_stop
+	xinetd_entry kpop 'server = /nowhere/kpopd'
+	check
+	says 'FAIL  service .*cannot start /nowhere/kpopd: No such file'
+	cp /bin/true /usr/local/sbin/kpopd
+	xinetd_entry kpop 'server = /usr/local/sbin/kpopd'
+	check
+	says 'warn  service .*it starts /usr/local/sbin/kpopd, but these checks'
+	xinetd_entry kpop 'wait = yes' 'only_from = 192.0.2.1'
+	check
+	says 'warn  service .*does not apply only_from'
+	xinetd_entry kpop 'bind = 127.0.0.1'
+	xinetd_start
+	check
+	says 'warn  port 1109: only this host can connect'
+}
+
+@test "a file that xinetd ignores, and the lists in xinetd's defaults, disable a service" {
+	xinetd_entry kpop.conf
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop.conf: .*xinetd ignores a file whose name contains a dot'
+	rm /etc/xinetd.d/kpop.conf
+	xinetd_entry kpop
+	sed -i 's/^{/{\n\tdisabled = echo kpop/' /etc/xinetd.conf
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: .*disabled in the defaults'
+	sed -i 's/disabled = .*/enabled = echo/' /etc/xinetd.conf
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: .*enabled in the defaults'
+	sed -i 's/enabled = .*/&\n\tenabled += kpop/' /etc/xinetd.conf
+	check
+	says 'FAIL  port 1109: nothing listens'
+}
+
+# has_inetd: installs a program that listens as inetd would, because xinetd and
+# the packages of inetd exclude each other.
+has_inetd() {
+	cp "$(command -v socat)" /usr/local/sbin/inetd
+}
+
+@test "two superservers that are enabled for one port are both named" {
+	has_inetd
+	xinetd_entry kpop
+	echo "1109 stream tcp nowait root $KPOPD_BUILD/kpopd kpopd" \
+	    >/etc/inetd.conf
+	check
+	says 'FAIL  service /etc/inetd.conf:1: /etc/xinetd.d/kpop and /etc/inetd.conf:1 both have port 1109'
+	rm /etc/xinetd.d/kpop
+	# One line for IPv4 and one for IPv6 can both listen.
+	echo "kpop stream tcp6 nowait root $KPOPD_BUILD/kpopd kpopd" \
+	    >>/etc/inetd.conf
+	check
+	says_not 'FAIL +service'
+	# Nor does another server of the same superserver go with it.
+	xinetd_entry kpop 'port = 110' 'server_args = -p'
+	xinetd_entry pop3 'port = 110' 'server = /usr/sbin/dovecot'
+	check -p
+	says 'FAIL  service /etc/xinetd.d/pop3: /etc/xinetd.d/kpop and /etc/xinetd.d/pop3 both have port 110.*into /etc/xinetd.d/pop3'
+}
+
+@test "a line of inetd.conf is found if it is a comment, wrong, or in use" {
+	has_inetd
+	printf '%s\n' '# inetd would start with root /usr/sbin/kpopd kpopd' \
+	    "#<off># 1109 stream tcp nowait root $KPOPD_BUILD/kpopd kpopd" \
+	    >/etc/inetd.conf
+	check
+	says 'FAIL  service /etc/inetd.conf:2: no superserver starts kpopd for KPOP: the line is a comment\. Remedy: remove # from the line /etc/inetd.conf:2'
+	sed -i '/^kpop[[:space:]]/d' /etc/services
+	printf '%s\n' \
+	    "kpop stream udp nowait daemon $KPOPD_BUILD/kpopd kpopd -k /k" \
+	    "pop3 stream tcp nowait.40 root:mail /usr/sbin/tcpd $KPOPD_BUILD/kpopd -p" \
+	    >/etc/inetd.conf
+	check
+	says 'FAIL  service /etc/inetd.conf:1: services\(5\) does not have kpop'
+	says 'FAIL  service /etc/inetd.conf:1: the user is daemon'
+	says 'FAIL  service /etc/inetd.conf:1: the socket is stream and udp'
+	says 'warn  service /etc/inetd.conf:1: kpopd is started with keytab /k'
+	check -p
+	says 'FAIL  port 110: nothing listens, although /etc/inetd.conf:2'
+	/usr/local/sbin/inetd TCP-LISTEN:110,reuseaddr /dev/null 3>&- &
+	taker=$!
+	await 5 'ss -Hltn sport = 110 | grep -q .'
+	check -p
+	says "ok    port 110: inetd \\(pid $taker\\) listens, for /etc/inetd.conf:2"
+}
+
+@test "hostile files of xinetd and inetd end no check, and none of their bytes reach the terminal" {
+	has_inetd
+	xinetd_entry kpop $'server_args = -k /\e[31m\a\x80'
+	mkfifo /etc/xinetd.d/fifo
+	ln -s /dev/zero /etc/xinetd.d/zero
+	ln -s loop /etc/xinetd.d/loop
+	mkdir /etc/xinetd.d/directory
+	head -c 200000 /dev/urandom >/etc/xinetd.d/random
+	yes 'service x {' | head -c 60000 >/etc/xinetd.d/many
+	head -c 50000 /dev/zero | tr '\0' a >/etc/xinetd.d/long
+	echo 'includedir /etc/xinetd.d' >/etc/xinetd.d/circle
+	head -c 50000 /dev/urandom >/etc/inetd.conf
+	check
+	says 'warn  service /etc/xinetd.d/kpop: kpopd is started with keytab /\\033\[31m\\007\\200,'
+	[ "$(grep -ac '^warn  service' <<<"$checked")" = 1 ]
+	# The remedy may be copied into a shell.
+	says ".*Remedy: kpopd --check -k \\\$'/.033\\[31m"
+	says 'FAIL  xinetd /etc/xinetd.d/fifo: .*not a regular file'
+	refute grep -aP '[^\n -~]' <<<"$checked"
+}
+
+# postfix_has LINE: installs Postfix with this line in main.cf. Postfix and
+# Exim exclude each other, so without Postfix a program prints what postconf of
+# Postfix 3.7 prints.
+postfix_has() {
+	if [ -x /usr/sbin/postconf ]; then
+		echo "$1" >/etc/postfix/main.cf
+		return
+	fi
+	cat >/usr/local/sbin/postconf <<-END
+	#!/bin/sh
+	for name; do
+		case "\$name" in
+		"${1%% *}") echo "$1" ;;
+		mailbox_delivery_lock) echo "\$name = fcntl, dotlock" ;;
+		*) echo "\$name =" ;;
+		esac
+	done
+	END
+	chmod 755 /usr/local/sbin/postconf
+}
+
+@test "a Postfix that takes another lock than kpopd is named" {
+	postfix_has 'mailbox_delivery_lock = flock'
+	check
+	says 'FAIL  locks postfix: it delivers with flock, and kpopd takes fcntl,dotlock: .*mail can be lost\. Remedy: let kpopd take the locks fcntl,flock,dotlock'
+	check -l flock,fcntl,dotlock
+	says 'ok    locks postfix'
+	postfix_has 'mailbox_delivery_lock = flock, dotlock'
+	check
+	says 'warn  locks postfix: it delivers with flock,dotlock, and kpopd takes only fcntl,dotlock\. Remedy'
+	postfix_has 'mailbox_command = /usr/bin/procmail'
+	check
+	says 'ok    locks postfix: it does not itself deliver to the spool, because mailbox_command = /usr/bin/procmail'
+}
+
+# exim_has LINE ...: configures Exim with a transport that appends to the spool
+# and has these lines.
+exim_has() {
+	mkdir -p /etc/exim4
+	{
+		printf '%s\n' 'begin transports' 'spool_files:' \
+		    '  driver = appendfile' \
+		    '  file = /var/mail/$local_part_data' "$@" \
+		    'maildirs:' '  driver = appendfile' \
+		    '  directory = /home/$local_part_data/Maildir' \
+		    '  maildir_format' '  no_use_lockfile' 'elsewhere:' \
+		    '  driver = appendfile' '  file = /srv/$local_part_data' \
+		    '  no_use_fcntl_lock' '  no_use_lockfile' \
+		    '  use_flock_lock'
+	} >/etc/exim4/exim4.conf
+}
+
+@test "the locks of Exim's transports to the spool are compared" {
+	exim_has
+	check
+	says 'ok    locks exim: spool_files: it delivers with fcntl,dotlock'
+	says_not '.*exim: (maildirs|elsewhere)'
+	exim_has no_use_fcntl_lock no_use_lockfile use_flock_lock
+	check
+	says 'FAIL  locks exim: spool_files: it delivers with flock, and'
+	exim_has no_use_lockfile use_flock_lock use_fcntl_lock
+	check
+	says 'warn  locks exim: spool_files: it delivers with fcntl,flock, and'
+	# Without a directory for dotlocks only the fcntl lock counts.
+	exim_has no_use_fcntl_lock
+	chmod 755 /var/mail
+	check
+	says 'FAIL  locks exim: spool_files: it delivers with dotlock, and kpopd takes fcntl:'
+	echo nonsense >/etc/exim4/exim4.conf
+	check
+	says 'warn  locks exim4: its locks are unknown: it ended with status 1'
+}
+
+@test "the locks of procmail, mutt and Dovecot are compared" {
+	check
+	says 'ok    locks procmail: it delivers with fcntl,dotlock'
+	says 'ok    locks mutt: it reads and writes with fcntl,dotlock'
+	says 'ok    locks dovecot: it (by default )?reads with fcntl'
+	says 'ok    locks dovecot: it (by default )?writes with fcntl,dotlock'
+	check -l flock
+	says 'FAIL  locks procmail: .*and kpopd takes flock:'
+	says 'FAIL  locks mutt: '
+	check -l dotlock
+	says 'FAIL  locks dovecot: it (by default )?reads with fcntl, and kpopd takes dotlock'
+	says 'warn  locks dovecot: it (by default )?writes with fcntl,dotlock'
+}
+
+@test "Dovecot's own locks are compared, unless its mail is elsewhere" {
+	local setting='mail_location = maildir:~/Maildir'
+	! dovecot_is_new || setting='mail_driver = maildir'
+	echo "$setting" >>/etc/dovecot/dovecot.conf
+	check -l flock
+	says 'ok    locks dovecot: it does not use the spool: its mail is maildir'
+	cp -a "$WORLD/kept/dovecot.conf" /etc/dovecot/
+	! dovecot_is_new || skip "doveconf 2.4 does not show the locks"
+	echo 'mbox_write_locks = flock' >>/etc/dovecot/dovecot.conf
+	check
+	says 'FAIL  locks dovecot: it writes with flock, and kpopd takes fcntl,dotlock'
+}
+
+@test "a mail program that hangs, floods or prints escape sequences is reported, and the check goes on" {
+	[ ! -x /usr/sbin/postconf ] || skip "there is a real postconf"
+	local begun=$SECONDS
+	printf '#!/bin/sh\n%s\n' "trap '' TERM; yes & sleep 60" \
+	    >/usr/local/sbin/postconf
+	chmod 755 /usr/local/sbin/postconf
+	check
+	[ $((SECONDS - begun)) -lt 40 ]
+	says 'warn  locks postconf: its locks are unknown: it does not end'
+	says 'ok    locks procmail'
+	refute pgrep -x 'sleep|yes'
+	printf '#!/bin/sh\nprintf "mailbox_command = \\033[31m\\n"; env >%s\n' \
+	    "$WORLD/environment" >/usr/local/sbin/postconf
+	TZ=UTC KRB5_CONFIG=/etc/krb5.conf check
+	says 'ok    locks postfix: .*mailbox_command = \\033\[31m'
+	refute grep -v '^\(PATH\|LC_ALL\|HOME\|TERM\|PWD\|OLDPWD\|SHLVL\|_\)=' \
+	    "$WORLD/environment"
+}
+
+@test "a spool directory in which no dotlock can be made is named, and the check makes no file there" {
+	local before
+	before=$(stat -c '%y %z' /var/mail)
+	check
+	says 'ok    spool /var/mail: dotlocks can be made, by the group mail'
+	check alice
+	says 'ok    spool /var/mail: dotlocks can be made, by the group mail'
+	[ "$(stat -c '%y %z' /var/mail)" = "$before" ]
+	chmod 755 /var/mail
+	check
+	says 'warn  spool /var/mail: no dotlock can be made: Permission denied\. Remedy: chown root:mail /var/mail && chmod 2775 /var/mail'
+	check -l fcntl
+	says_not '.*dotlock can'
+	chmod 1777 /var/mail
+	check
+	says 'warn  spool /var/mail: every user may write it'
+	mkdir /srv/spool
+	mount -t tmpfs -o ro,mode=1777 kpopd /srv/spool
+	check -m mbox:/srv/spool/%u
+	says 'warn  spool /srv/spool: no dotlock can be made: Read-only file system'
+	check -m mbox:/var/mail/none/%u
+	says '(FAIL|warn)  spool /var/mail/none: '
+	# A link of the user is followed as the user.
+	check -m mbox:~/mbox alice
+	says 'ok    spool /home/alice: dotlocks can be made$'
+	mkdir -p /srv/private/there
+	chmod 700 /srv/private
+	ln -s /srv/private/there /home/alice/link
+	check -m mbox:~/link/mbox alice
+	rm /home/alice/link
+	says 'FAIL  spool /home/alice/link: .*: Permission denied'
+	check -m maildir:~/Maildir
+	says 'ok    locks: mailboxes of this format have none'
+	says_not '.*spool'
+}
+
+@test "a spool whose file system does not answer is named, and the check goes on" {
+	mkdir -p /srv/spool
+	fuse_over /srv/spool
+	fuse_sleep
+	check -m mbox:/srv/spool/%u
+	says 'FAIL  spool /srv/spool/.*: the file system .* does not answer'
+	says 'ok    locks procmail'
+}
+
+@test "a spool on NFS needs locks that reach the server" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	local number options
+	number=$(mountpoint -d /var/mail)
+	# The kernel here has no NFS, so kpopd reads another list of mounts.
+	for options in rw,vers=4.2 rw,nolock rw,local_lock=all; do
+		echo "9 1 $number / /var/mail rw - nfs4 host:/mail $options" \
+		    >/run/mountinfo
+		checked=$(strace -f -qq -o /dev/null -P /proc/self/mountinfo \
+		    -e trace=openat,open -e inject=openat:poke_enter=@arg2="$(
+			printf '/run/mountinfo\0' | od -An -tx1 | tr -d ' \n'
+		    )" "$KPOPD_BUILD/kpopd" --check </dev/null) || true
+		case $options in
+		*lock*) says 'warn  spool /var/mail: it is on NFS, and fcntl locks stay on this host' ;;
+		*) says 'ok    spool /var/mail: it is on NFS, with locks of the server; only one host' ;;
+		esac
+	done
+}
