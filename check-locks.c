@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@
 #include "check.h"
 #include "clock.h"
 #include "path.h"
+#include "privsep.h"
 #include "process.h"
 #include "resolve.h"
 
@@ -440,16 +442,14 @@ check_nfs(struct check *c, const char *directory, const struct stat *st)
 }
 
 /*
- * Child: becomes the account, with this group, unless the process is that
- * account already.
+ * Child: gets the rights of the account's broker with this group, unless the
+ * process is that account already.
  */
-static bool
+static void
 become(const struct account *a, gid_t group)
 {
-	return geteuid() == a->uid ||
-	    (setgroups(1, &a->gid) == 0 &&
-		setresgid(group, group, group) == 0 &&
-		setresuid(a->uid, a->uid, a->uid) == 0);
+	if (geteuid() != a->uid)
+		privsep_become_broker(a, group);
 }
 
 /*
@@ -463,9 +463,11 @@ try_directory(const struct account *a, gid_t group, const char *directory)
 	int status;
 
 	if (child == 0) {
-		if (!become(a, group) || access(directory, W_OK | X_OK) == -1)
-			_exit(errno);
-		_exit(0);
+		become(a, group);
+		/* As dotlock_prepare does. */
+		_exit(faccessat(AT_FDCWD, directory, W_OK, AT_EACCESS) == 0 ?
+			0 :
+			errno);
 	}
 	if (child == -1 || process_wait(child, &status, 0) == -1 ||
 	    !WIFEXITED(status))
@@ -579,9 +581,8 @@ find_possible_locks(struct check *c, const struct account *a, const char *path,
 		setpgid(0, 0);
 		c->worst = CHECK_OK;
 		/* Root must not follow a user's symlinks. */
-		if (!mailboxes_are_outside_home(&c->o.mailboxes) &&
-		    !become(a, a->gid))
-			_exit(NO_DOTLOCK);
+		if (!mailboxes_are_outside_home(&c->o.mailboxes))
+			become(a, a->gid);
 		if (!check_spool(c, a, path))
 			_exit((int)c->worst | NO_DOTLOCK);
 		_exit((int)c->worst);

@@ -4,8 +4,8 @@
  * Runs as root in kpopd-check, which makes the mailbox's path as the monitor
  * does. Then a child becomes the user and looks at the mailbox with the code of
  * the session (maildrop_look). The verdict is that of this code; the rest of
- * this file only finds the cause and the remedy. Another child has the rights
- * of the broker, for the dotlock.
+ * this file only finds the cause and the remedy. check-locks.c checks the
+ * dotlock.
  */
 #include "config.h"
 
@@ -25,7 +25,6 @@
 #include "check.h"
 #include "check-quote.h"
 #include "check-way.h"
-#include "lock-dotlock.h"
 #include "maildrop.h"
 #include "maildrop-state.h"
 #include "path.h"
@@ -513,37 +512,6 @@ look_at_mailbox(struct check *c)
 	check_directories(c, mailbox, "the mailbox");
 }
 
-/* Child, with the broker's rights: checks whether there can be a dotlock. */
-static void
-look_at_dotlock(struct check *c)
-{
-	struct dotlock d;
-	const char *log;
-	struct check_text t;
-	struct check_word w;
-	struct stat st;
-
-	check_log_begin();
-	dotlock_prepare(&d, &s.locks, s.path, s.obstacle);
-	log = check_log_end();
-	if (stat(directory, &st) == -1)
-		return;
-	if (d.is_possible)
-		check_ok(c, "dotlock", directory,
-		    "%s, gid %u: a dotlock can "
-		    "be made",
-		    check_describe(&t, &st), (unsigned)st.st_gid);
-	else
-		check_warn(c, "dotlock", directory,
-		    check_remedy(c,
-			"chgrp mail %s && chmod 2775 %s; or, if no program "
-			"makes dotlocks, set locks (-l) to fcntl",
-			check_quote(&w, directory), w.text),
-		    "no dotlock can be made, so that programs which lock by "
-		    "dotlock can write at the same time: %s, gid %u (%s)",
-		    check_describe(&t, &st), (unsigned)st.st_gid, log);
-}
-
 /*
  * Opens STATE/users/UID, if there is one. Returns a descriptor or -1.
  */
@@ -584,8 +552,6 @@ check_mailbox(struct check *c)
 	setup_close_end(&s.locks_to_broker);
 	s.directory = open_users_state(c);
 	check_as_user(c, look_at_mailbox);
-	if (mailboxes_are_locked(b) && lock_wants_dotlock(&s.locks))
-		check_as_broker(c, s.group, look_at_dotlock);
 	if (s.directory != -1)
 		close(s.directory);
 }

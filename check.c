@@ -265,12 +265,11 @@ print_packets(struct check *c, struct watch *w)
 }
 
 /*
- * Runs a check in a child that has become the account's user, with this
- * effective group. The child has the time of a login, because the user can make
- * it wait, for example with a FIFO.
+ * The child has the time of a login, because the user can make it wait, for
+ * example with a FIFO.
  */
-static void
-run_as(struct check *c, gid_t group, void (*run)(struct check *c))
+void
+check_as_user(struct check *c, void (*run)(struct check *c))
 {
 	static struct watch w;
 	int64_t deadline = clock_ms() + (int64_t)c->o.login * 1000;
@@ -281,10 +280,7 @@ run_as(struct check *c, gid_t group, void (*run)(struct check *c))
 	watch_begin(&w);
 	if (watch_fork(&w, ROLE_CHECK, deadline, &to_parent)) {
 		process_leave_terminal();
-		if (group == c->account.gid)
-			privsep_become(&c->account);
-		else
-			privsep_become_broker(&c->account, group);
+		privsep_become(&c->account);
 		channel = to_parent;
 		run(c);
 		_exit(0);
@@ -292,35 +288,6 @@ run_as(struct check *c, gid_t group, void (*run)(struct check *c))
 	print_packets(c, &w);
 	signal(SIGCHLD, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &before, NULL);
-}
-
-/*
- * Waits for a child, whose exit status is the worst of its verdicts. Returns
- * false if the child did not end by itself, or if there is none (-1).
- */
-static bool
-await_child(struct check *c, pid_t child)
-{
-	int status;
-
-	if (child == -1 || process_wait(child, &status, 0) == -1 ||
-	    !WIFEXITED(status) || WEXITSTATUS(status) > CHECK_FAIL)
-		return false;
-	if (WEXITSTATUS(status) > (int)c->worst)
-		c->worst = (enum check_verdict)WEXITSTATUS(status);
-	return true;
-}
-
-void
-check_as_user(struct check *c, void (*run)(struct check *c))
-{
-	run_as(c, c->account.gid, run);
-}
-
-void
-check_as_broker(struct check *c, gid_t group, void (*run)(struct check *c))
-{
-	run_as(c, group, run);
 }
 
 void
@@ -379,6 +346,23 @@ check_log_end(void)
 	close(kept[0]);
 	close(kept[1]);
 	return text;
+}
+
+/*
+ * Waits for a child, whose exit status is the worst of its verdicts. Returns
+ * false if the child did not end by itself, or if there is none (-1).
+ */
+static bool
+await_child(struct check *c, pid_t child)
+{
+	int status;
+
+	if (child == -1 || process_wait(child, &status, 0) == -1 ||
+	    !WIFEXITED(status) || WEXITSTATUS(status) > CHECK_FAIL)
+		return false;
+	if (WEXITSTATUS(status) > (int)c->worst)
+		c->worst = (enum check_verdict)WEXITSTATUS(status);
+	return true;
 }
 
 bool

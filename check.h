@@ -71,10 +71,6 @@ void check_fail(struct check *c, const char *kind, const char *name,
  */
 void check_as_user(struct check *c, void (*run)(struct check *c));
 
-/* Does the same with the spool's group, with the same rights as a broker. */
-void check_as_broker(struct check *c, gid_t group,
-    void (*run)(struct check *c));
-
 /*
  * Between these two calls, what the functions of kpopd log does not go to
  * syslog. check_log_end returns it in short, or "". The text is valid until the
