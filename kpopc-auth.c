@@ -250,6 +250,7 @@ auth_login(struct conn *c, const struct options *o, const char *user)
 		    finished ? "without an answer" :
 			       "before it had proven its identity",
 		    answer_printable(answer, TEXT_MAX));
+	progress->is_over = true;
 	conn_answer_program(answer_printable(answer, TEXT_MAX));
 	/* Do not try again, because the server would refuse the same ticket. */
 	if (!answer_is_good(answer))

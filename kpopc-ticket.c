@@ -57,6 +57,9 @@ void
 ticket_give_up(const struct ticket *t, krb5_error_code problem,
     const char *what)
 {
+	/* Without a KDC the user's tickets may be good. */
+	if (problem == KRB5_KDC_UNREACH)
+		progress->lacks_ticket = false;
 	give_up_with_hint(t->context, problem, what, hint_for(problem));
 }
 
@@ -212,11 +215,13 @@ ticket_get(struct ticket *t, const struct options *o)
 	krb5_error_code problem;
 	krb5_principal service, client;
 
+	progress->lacks_ticket = true;
 	if ((problem = krb5_init_context(&t->context)) != 0)
 		give_up_plainly(t, problem, "Kerberos");
 	service = service_of(t, o);
 	t->cache = open_cache(t, o, service, &client);
 	t->creds = get_credentials(t, service, client);
+	progress->lacks_ticket = false;
 }
 
 char *
