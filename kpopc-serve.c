@@ -138,8 +138,8 @@ follow_errors(int errors, pid_t session, long idle_most, char *reason)
 }
 
 /*
- * Writes into answer[TEXT_MAX] the refusal for the program, with the first line
- * of the reason.
+ * Writes into answer[TEXT_MAX] the refusal for the program: the advice, or the
+ * first line of the reason.
  */
 static void
 make_refusal(char *answer, const char *reason)
@@ -151,7 +151,9 @@ make_refusal(char *answer, const char *reason)
 		reason += strlen(name);
 	snprintf(answer, TEXT_MAX, "-ERR [%s] %s",
 	    progress->lacks_ticket ? "AUTH" : "SYS/TEMP",
-	    *reason != '\0' ? reason : "kpopc failed without a reason");
+	    progress->advice != NULL ? progress->advice :
+		*reason != '\0'      ? reason :
+				       "kpopc failed without a reason");
 	answer[strcspn(answer, "\n")] = '\0';
 	n = strlen(answer);
 	for (size_t i = 0; i < n; i++)

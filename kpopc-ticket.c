@@ -35,6 +35,25 @@ hint_for(krb5_error_code problem)
 	}
 }
 
+/* Returns the advice for a local program's user, or NULL. */
+static const char *
+advice_for(krb5_error_code problem)
+{
+	switch (problem) {
+	case KRB5_FCC_NOFILE:
+	case KRB5_CC_NOTFOUND:
+		return "no Kerberos ticket: run kinit";
+	case KRB5KRB_AP_ERR_TKT_EXPIRED:
+		return "Kerberos ticket has expired: run kinit";
+	case KRB5KRB_AP_ERR_SKEW:
+		return "the time of this computer is wrong";
+	case KRB5_KDC_UNREACH:
+		return "no Kerberos server answers: try again later";
+	default:
+		return NULL;
+	}
+}
+
 /*
  * Prints `what`, libkrb5's text for the error, and the hint. `what` is the step
  * that has failed, or the name that could not be used. Ends the process with
@@ -57,6 +76,7 @@ void
 ticket_give_up(const struct ticket *t, krb5_error_code problem,
     const char *what)
 {
+	progress->advice = advice_for(problem);
 	/* Without a KDC the user's tickets may be good. */
 	if (problem == KRB5_KDC_UNREACH)
 		progress->lacks_ticket = false;

@@ -46,11 +46,19 @@ struct options {
  */
 struct progress {
 	bool lacks_ticket; /* the session is getting its ticket */
+	/*
+	 * What the user has to do, a constant string of kpopc; NULL: see the
+	 * message on standard error. At most ADVICE_MOST bytes.
+	 */
+	const char *advice;
 	bool has_answered; /* kpopc has written an answer to the program */
 	/* The program has its answer, or gets it from the server. */
 	bool is_over;
 };
 extern struct progress *progress;
+
+/* Evolution shows no answer of more than 60 characters: "-ERR [SYS/TEMP] ..." */
+#define ADVICE_MOST 44
 
 /* kpopc-answer.c, in every process of the client */
 
