@@ -105,8 +105,8 @@ listen_on(const char *address, const char *port)
 
 /*
  * Checks that the passed descriptor is a socket that listens on a loopback
- * address. Ends the process if it is not, because kpopc must not be reached from
- * other machines.
+ * address. Ends the process if it is not, because other machines must not reach
+ * kpopc.
  */
 static void
 check_passed(int fd)

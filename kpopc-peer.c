@@ -242,9 +242,10 @@ is_connected(int fd)
 /*
  * The kernel is asked for the socket with the two addresses of the connection,
  * mirrored. Another process can have such a socket only after the first one has
- * been closed, and only a reset lets it connect. The reset ends this connection,
- * too, but not what the first process has sent. So the connection is examined
- * after the answer: if it still stands, the answer was about its other end.
+ * been closed, and only a reset lets it connect. The reset ends this
+ * connection, too, but the bytes before it can still be read. So the connection
+ * is examined after the answer: if it still stands, the answer was about its
+ * other end.
  */
 int
 peer_find(int fd, uid_t *owner)

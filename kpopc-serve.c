@@ -1,6 +1,6 @@
 /*
- * Serves one local program: starts a session with the server for it, and answers
- * the program itself if there is no session.
+ * Serves one local program: starts a session with the server for it, and
+ * answers the program itself if there is no session.
  *
  * Runs as the caller, with --listen, in one process for each connection. A
  * process of its own has the session. The program is of the same user, but a
@@ -103,7 +103,8 @@ idle_ms(void)
 
 /*
  * Copies what the session writes to standard error, until it ends. Keeps the
- * beginning in reason[REASON_MOST]. Ends the session if it is idle for too long.
+ * beginning in reason[REASON_MOST]. Ends the session if it is idle for too
+ * long.
  */
 static void
 follow_errors(int errors, pid_t session, long idle_most, char *reason)

@@ -57,7 +57,7 @@ struct progress {
 };
 extern struct progress *progress;
 
-/* Evolution shows no answer of more than 60 characters: "-ERR [SYS/TEMP] ..." */
+/* Evolution shows no answer of more than 60 characters. */
 #define ADVICE_MOST 44
 
 /* kpopc-answer.c, in every process of the client */

@@ -65,6 +65,15 @@ took_all() {
 	log_mark
 }
 
+# shows TEXT ...: returns true if $output contains each of these texts.
+shows() {
+	local text
+	for text; do
+		[[ $output == *"$text"* ]] ||
+		    { echo "expected: $text, output: $output"; return 1; }
+	done
+}
+
 # children: prints the pids of the listener's children.
 children() {
 	pgrep -P "$listener"
@@ -130,8 +139,7 @@ refuses_others() {
 	local user
 	for user in bob root; do
 		run local_pop $user login
-		[[ $output == *'-ERR [AUTH] only the user that runs kpopc'* ]] ||
-		    { echo "$output"; return 1; }
+		shows '-ERR [AUTH] only the user that runs kpopc'
 		run local_pop $user say "USER alice" "PASS x" "DELE 1" QUIT
 		[[ $output != *+OK* ]]
 	done
@@ -150,12 +158,11 @@ refuses_others() {
 	# A user namespace hides the uid from bob, not from the kernel.
 	run as bob unshare --user --map-root-user /usr/bin/python3 \
 	    "$BATS_TEST_DIRNAME/programs/local-pop.py" 127.0.0.1 2110 login
-	[[ $output == *'only the user that runs kpopc'* ]]
+	shows 'only the user that runs kpopc\'
 }
 
 # bats test_tags=attack:8-22
 @test "kpopc --listen finds the user in /proc/net if netlink is forbidden" {
-	[ -z "${SANITIZER-}" ] || skip "strace changes what ASan reads of itself"
 	# The first two sockets are those that listen.
 	under="strace -o /home/alice/trace -e trace=socket,openat
 	    -e inject=socket:error=EPERM:when=3+" listen
@@ -186,7 +193,7 @@ refuses_others() {
 	await 5 'grep -q "reports no user" "$WORLD/local.err"'
 	[ "$(local_pop root login)" = served ]
 	run local_pop alice login
-	[[ $output == *'only the user that runs kpopc'* ]]
+	shows 'only the user that runs kpopc\'
 	log_count 1 'login .*user=alice '
 	spool_is alice one two
 }
@@ -229,7 +236,7 @@ refuses_others() {
 	listen -p
 	run local_pop alice say "POST / HTTP/1.1" "" "USER alice" "PASS x" \
 	    "DELE 1" "DELE 2" QUIT
-	[[ $output == *"-ERR [SYS/TEMP] the local program does not speak POP3"* ]]
+	shows '-ERR [SYS/TEMP] the local program does not speak POP3\'
 	log_lacks ' login '
 	spool_is alice one two
 }
@@ -238,8 +245,7 @@ refuses_others() {
 	listen
 	rm /home/alice/ccache
 	run local_pop alice login
-	[[ $output == *'-ERR [AUTH] no Kerberos ticket: run kinit'* ]] ||
-	    { echo "$output"; return 1; }
+	shows '-ERR [AUTH] no Kerberos ticket: run kinit\'
 	# Until then the program is answered as by a server.
 	run local_pop alice say CAPA NOOP "USER alice" "PASS x" QUIT
 	[ "${lines[0]}" = "+OK USER and PASS come next" ]
@@ -251,8 +257,7 @@ refuses_others() {
 	give_ticket -l 1s
 	await_second $((EPOCHSECONDS + 2))
 	run local_pop alice login
-	[[ $output == *'-ERR [AUTH] Kerberos ticket has expired: run kinit'* ]] ||
-	    { echo "$output"; return 1; }
+	shows '-ERR [AUTH] Kerberos ticket has expired: run kinit\'
 	give_ticket
 	[ "$(local_pop alice login)" = served ]
 	no_child
@@ -275,38 +280,35 @@ refuses_others() {
 	as alice timeout 5 env TERM=xterm script -qefc "stty rows 24 cols 200
 		mutt -n -F /home/alice/muttrc -f pop://alice@127.0.0.1:2110" \
 	    /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
-	grep -q "run kinit" "$WORLD/screen" || { cat "$WORLD/screen"; return 1; }
+	grep -q "run kinit" "$WORLD/screen" ||
+	    { cat "$WORLD/screen"; return 1; }
 }
 
 @test "a server or KDC that is gone, and a wrong certificate, are answered as temporary failures with the reason" {
 	listen
 	server_stop
 	run local_pop alice login
-	[[ $output == *'-ERR [SYS/TEMP] cannot reach the mail server: try later'* ]] ||
-	    { echo "$output"; return 1; }
+	shows '-ERR [SYS/TEMP] cannot reach the mail server: try later\'
 	grep -q 'mail.kpopd.test port 1109: Connection refused' \
 	    "$WORLD/local.err"
 	server_start
 	run local_pop alice login
-	[[ $output == *'-ERR [SYS/TEMP] no TLS: -ERR '* ]] ||
-	    { echo "$output"; return 1; }
+	shows '-ERR [SYS/TEMP] no TLS: -ERR \'
 	listen_end
 	server_stop
 	server_start $(tls_options)
 	listen -C "$WORLD/tls/server.crt"
 	run local_pop alice login
-	[[ $output == *'-ERR [SYS/TEMP] TLS: '*certificate* ]] ||
-	    { echo "$output"; return 1; }
+	shows '-ERR [SYS/TEMP] TLS: ' certificate
 	listen_end
 	sed 's/127.0.0.1:88/127.0.0.1:9/' /etc/krb5.conf >"$WORLD/nokdc.conf"
 	under="env KRB5_CONFIG=$WORLD/nokdc.conf" listen -s pop/unheard.of
 	run local_pop alice login
-	[[ $output == *'-ERR [SYS/TEMP] no Kerberos server answers: try again later'* ]] ||
-	    { echo "$output"; return 1; }
+	shows '-ERR [SYS/TEMP] no Kerberos server answers: try again later\'
 }
 
-# all_served HOW: returns true if 50 connections are served, and the listener has
-# the same descriptors as before and no child.
+# all_served HOW: returns true if 50 connections are served, and the listener
+# has the same descriptors as before and no child.
 all_served() {
 	local before
 	listen
@@ -431,7 +433,7 @@ activate() {
 	address=127.0.0.1
 	activate 0.0.0.0:2110
 	run local_pop alice say QUIT
-	await 5 'grep -q "does not listen on a loopback address" "$WORLD/local.err"'
+	await 5 'grep -q "does not listen on a loopback" "$WORLD/local.err"'
 	kill "$listener" 2>/dev/null || true
 	wait "$listener" || true
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'

@@ -619,7 +619,8 @@ of_alice() {
 	run local_pop bob login
 	[[ $output == *"only the user that runs kpopc"* ]]
 	of_alice systemctl --user stop $unit.service $unit.socket
-	[ "$(of_alice systemctl --user show -P Result $unit.service)" = success ]
+	[ "$(of_alice systemctl --user show -P Result $unit.service)" = \
+	    success ]
 	refute pgrep -x kpopc
 	inside systemctl stop "user@$alice.service"
 }

@@ -3,9 +3,9 @@
 #	fetch           prints all messages and removes them, with poplib
 #	login           logs in and quits; prints poplib's error if that fails
 #	say LINE ...    sends these lines at once, prints all answers
-#	hold N [stop]   connects N times, logs in over the first connection, prints
-#	                greetings that are refusals and the number of others;
-#	                without "stop" waits until it is killed
+#	hold N [stop]   connects N times, logs in over the first connection,
+#	                prints greetings that are refusals and the number of
+#	                others; without "stop" waits until it is killed
 #	row N           logs in N times in a row
 #	together N      connects N times, and then logs in over each connection
 #	from PORT FILE LINE ...
@@ -89,7 +89,8 @@ elif command == 'hold':
     if len(rest) == 1:
         time.sleep(600)
 elif command == 'row':
-    print('served', sum(finish(connect_many(1)[0]) for _ in range(int(rest[0]))))
+    n = int(rest[0])
+    print('served', sum(finish(connect_many(1)[0]) for _ in range(n)))
 elif command == 'together':
     print('served', sum(finish(pop) for pop in connect_many(int(rest[0]))))
 elif command == 'from':
