@@ -158,7 +158,7 @@ refuses_others() {
 	# A user namespace hides the uid from bob, not from the kernel.
 	run as bob unshare --user --map-root-user /usr/bin/python3 \
 	    "$BATS_TEST_DIRNAME/programs/local-pop.py" 127.0.0.1 2110 login
-	shows 'only the user that runs kpopc\'
+	shows 'only the user that runs kpopc'
 }
 
 # bats test_tags=attack:8-22
@@ -193,7 +193,7 @@ refuses_others() {
 	await 5 'grep -q "reports no user" "$WORLD/local.err"'
 	[ "$(local_pop root login)" = served ]
 	run local_pop alice login
-	shows 'only the user that runs kpopc\'
+	shows 'only the user that runs kpopc'
 	log_count 1 'login .*user=alice '
 	spool_is alice one two
 }
@@ -236,7 +236,7 @@ refuses_others() {
 	listen -p
 	run local_pop alice say "POST / HTTP/1.1" "" "USER alice" "PASS x" \
 	    "DELE 1" "DELE 2" QUIT
-	shows '-ERR [SYS/TEMP] the local program does not speak POP3\'
+	shows '-ERR [SYS/TEMP] the local program does not speak POP3'
 	log_lacks ' login '
 	spool_is alice one two
 }
@@ -245,7 +245,7 @@ refuses_others() {
 	listen
 	rm /home/alice/ccache
 	run local_pop alice login
-	shows '-ERR [AUTH] no Kerberos ticket: run kinit\'
+	shows '-ERR [AUTH] no Kerberos ticket: run kinit'
 	# Until then the program is answered as by a server.
 	run local_pop alice say CAPA NOOP "USER alice" "PASS x" QUIT
 	[ "${lines[0]}" = "+OK USER and PASS come next" ]
@@ -257,7 +257,7 @@ refuses_others() {
 	give_ticket -l 1s
 	await_second $((EPOCHSECONDS + 2))
 	run local_pop alice login
-	shows '-ERR [AUTH] Kerberos ticket has expired: run kinit\'
+	shows '-ERR [AUTH] Kerberos ticket has expired: run kinit'
 	give_ticket
 	[ "$(local_pop alice login)" = served ]
 	no_child
@@ -288,12 +288,12 @@ refuses_others() {
 	listen
 	server_stop
 	run local_pop alice login
-	shows '-ERR [SYS/TEMP] cannot reach the mail server: try later\'
+	shows '-ERR [SYS/TEMP] cannot reach the mail server: try later'
 	grep -q 'mail.kpopd.test port 1109: Connection refused' \
 	    "$WORLD/local.err"
 	server_start
 	run local_pop alice login
-	shows '-ERR [SYS/TEMP] no TLS: -ERR \'
+	shows '-ERR [SYS/TEMP] no TLS: -ERR '
 	listen_end
 	server_stop
 	server_start $(tls_options)
@@ -304,7 +304,7 @@ refuses_others() {
 	sed 's/127.0.0.1:88/127.0.0.1:9/' /etc/krb5.conf >"$WORLD/nokdc.conf"
 	under="env KRB5_CONFIG=$WORLD/nokdc.conf" listen -s pop/unheard.of
 	run local_pop alice login
-	shows '-ERR [SYS/TEMP] no Kerberos server answers: try again later\'
+	shows '-ERR [SYS/TEMP] no Kerberos server answers: try again later'
 }
 
 # all_served HOW: returns true if 50 connections are served, and the listener
