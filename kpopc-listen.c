@@ -264,8 +264,8 @@ may_log(void)
 
 /*
  * Writes the answer and closes the connection. Does not wait for the client. If
- * the client has sent something already, reads it; otherwise the kernel would
- * discard the answer.
+ * the client has sent a few lines already, reads them; otherwise the kernel
+ * would discard the answer.
  */
 static void
 turn_away(int fd, const char *answer)
@@ -274,9 +274,7 @@ turn_away(int fd, const char *answer)
 
 	send(fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
-	while (recv(fd, unread, sizeof(unread), MSG_DONTWAIT) ==
-	    (ssize_t)sizeof(unread))
-		;
+	recv(fd, unread, sizeof(unread), MSG_DONTWAIT);
 	close(fd);
 }
 

@@ -48,7 +48,8 @@ struct progress {
 	bool lacks_ticket; /* the session is getting its ticket */
 	/*
 	 * What the user has to do, a constant string of kpopc; NULL: see the
-	 * message on standard error. At most ADVICE_MOST bytes.
+	 * message on standard error. At most 44 bytes, because Evolution shows
+	 * no answer of more than 60.
 	 */
 	const char *advice;
 	bool has_answered; /* kpopc has written an answer to the program */
@@ -56,9 +57,6 @@ struct progress {
 	bool is_over;
 };
 extern struct progress *progress;
-
-/* Evolution shows no answer of more than 60 characters. */
-#define ADVICE_MOST 44
 
 /* kpopc-answer.c, in every process of the client */
 

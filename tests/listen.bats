@@ -74,6 +74,13 @@ shows() {
 	done
 }
 
+# answers TEXT: returns true if $output is this text. Evolution shows no answer
+# of more than 60 characters.
+answers() {
+	[ "$output" = "$1" ] && [ "${#1}" -le 60 ] ||
+	    { echo "output: $output"; return 1; }
+}
+
 # children: prints the pids of the listener's children.
 children() {
 	pgrep -P "$listener"
@@ -245,7 +252,7 @@ refuses_others() {
 	listen
 	rm /home/alice/ccache
 	run local_pop alice login
-	shows '-ERR [AUTH] no Kerberos ticket: run kinit'
+	answers '-ERR [AUTH] no Kerberos ticket: run kinit'
 	# Until then the program is answered as by a server.
 	run local_pop alice say CAPA NOOP "USER alice" "PASS x" QUIT
 	[ "${lines[0]}" = "+OK USER and PASS come next" ]
@@ -257,7 +264,7 @@ refuses_others() {
 	give_ticket -l 1s
 	await_second $((EPOCHSECONDS + 2))
 	run local_pop alice login
-	shows '-ERR [AUTH] Kerberos ticket has expired: run kinit'
+	answers '-ERR [AUTH] Kerberos ticket has expired: run kinit'
 	give_ticket
 	[ "$(local_pop alice login)" = served ]
 	no_child
@@ -288,7 +295,7 @@ refuses_others() {
 	listen
 	server_stop
 	run local_pop alice login
-	shows '-ERR [SYS/TEMP] cannot reach the mail server: try later'
+	answers '-ERR [SYS/TEMP] cannot reach the mail server: try later'
 	grep -q 'mail.kpopd.test port 1109: Connection refused' \
 	    "$WORLD/local.err"
 	server_start
@@ -304,7 +311,7 @@ refuses_others() {
 	sed 's/127.0.0.1:88/127.0.0.1:9/' /etc/krb5.conf >"$WORLD/nokdc.conf"
 	under="env KRB5_CONFIG=$WORLD/nokdc.conf" listen -s pop/unheard.of
 	run local_pop alice login
-	shows '-ERR [SYS/TEMP] no Kerberos server answers: try again later'
+	answers '-ERR [SYS/TEMP] no Kerberos server answers: try again later'
 }
 
 # all_served HOW: returns true if 50 connections are served, and the listener
