@@ -210,12 +210,12 @@ refuses_others() {
 	rm -f "$WORLD/reset"
 	listen
 	kill -STOP "$listener"
-	local_pop_start bob from 40000 "$WORLD/reset" "USER alice" "PASS x" \
+	local_pop_start bob from 20000 "$WORLD/reset" "USER alice" "PASS x" \
 	    "DELE 1" "DELE 2" QUIT
 	await 10 'grep -q sent "$WORLD/from"'
 	touch "$WORLD/reset"
 	wait "$started"
-	local_pop_start alice again 40000
+	local_pop_start alice again 20000
 	await 10 'grep -q connected "$WORLD/again"'
 	kill -CONT "$listener"
 	wait "$started"
@@ -284,11 +284,13 @@ refuses_others() {
 	printf '%s\n' 'set pop_pass=x ssl_starttls=no ssl_force_tls=no' \
 	    'set pop_authenticators=user folder=/home/alice' \
 	    >/home/alice/muttrc
-	as alice timeout 5 env TERM=xterm script -qefc "stty rows 24 cols 200
+	as alice timeout 30 env TERM=xterm script -qefc "stty rows 24 cols 200
 		mutt -n -F /home/alice/muttrc -f pop://alice@127.0.0.1:2110" \
-	    /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
-	grep -q "run kinit" "$WORLD/screen" ||
+	    /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- &
+	await 20 'grep -q "run kinit" "$WORLD/screen"' ||
 	    { cat "$WORLD/screen"; return 1; }
+	pkill -x mutt
+	wait $! || true
 }
 
 @test "a server or KDC that is gone, and a wrong certificate, are answered as temporary failures with the reason" {
@@ -354,7 +356,7 @@ all_served() {
 }
 
 @test "kpopc --listen -t ends a connection that is idle, and removes nothing" {
-	listen -t 2
+	listen -t 5
 	as alice /usr/bin/python3 - >"$WORLD/idle" <<-'END'
 	import poplib
 	pop = poplib.POP3("127.0.0.1", 2110, timeout=30)
