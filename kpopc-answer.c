@@ -12,6 +12,9 @@
 
 #include "kpopc.h"
 
+static struct progress unshared;
+struct progress *progress = &unshared;
+
 const char *
 answer_printable(const char *text, size_t n)
 {

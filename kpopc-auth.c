@@ -251,6 +251,7 @@ auth_login(struct conn *c, const struct options *o, const char *user)
 		    finished ? "without an answer" :
 			       "before it had proven its identity",
 		    answer_printable(answer, TEXT_MAX));
+	progress->is_over = true;
 	conn_answer_program(answer_printable(answer, TEXT_MAX));
 	if (!finished)
 		answer_give_up(answer);

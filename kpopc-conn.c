@@ -137,6 +137,7 @@ conn_write(int fd, const void *data, size_t n)
 void
 conn_answer_program(const char *text)
 {
+	progress->has_answered = true;
 	if (write_all(STDOUT_FILENO, text, strlen(text)) == -1 ||
 	    write_all(STDOUT_FILENO, "\r\n", 2) == -1)
 		err(EXIT_BROKEN, "standard output");

@@ -90,6 +90,7 @@ connect_to(const struct options *o)
 	const char *port = port_of(o);
 	int fd = -1, error = getaddrinfo(o->host, port, &hints, &list);
 
+	progress->advice = "cannot reach the mail server: try later";
 	if (error != 0)
 		errx(EXIT_REFUSED, "%s port %s: %s", o->host, port,
 		    gai_strerror(error));
@@ -106,6 +107,7 @@ connect_to(const struct options *o)
 	if (fd == -1)
 		err(EXIT_REFUSED, "%s port %s", o->host, port);
 	freeaddrinfo(list);
+	progress->advice = NULL;
 	watch_server(fd);
 	return fd;
 }

@@ -68,6 +68,8 @@ static struct {
 	bool quits;
 	/* the answer has a second line, and its last line, ".", has not come */
 	bool in_list;
+	/* the program's next line is its first, and must be POP3 */
+	bool checks_first;
 } session;
 
 /*
@@ -83,6 +85,19 @@ is_command(const char *line, const char *word)
 	return strncasecmp(line, word, n) == 0 && strcspn(line, " \t") == n;
 }
 
+void
+follow_check_first(const char *line)
+{
+	static const char *const begins[] = { "CAPA", "USER", "AUTH", "APOP",
+		"STLS", "NOOP", "LANG", "UTF8", "QUIT" };
+
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+		if (is_command(line, begins[i]))
+			return;
+	errx(EXIT_REFUSED,
+	    "the local program does not speak POP3; it may be a browser");
+}
+
 /* Follows a line of the program. */
 static void
 follow_command(const char *line)
@@ -90,6 +105,9 @@ follow_command(const char *line)
 	/* After STLS the program's TLS hides the rest of the login. */
 	static const char *const ends[] = { "PASS", "APOP", "STLS" };
 
+	if (session.checks_first)
+		follow_check_first(line);
+	session.checks_first = false;
 	session.quits = is_command(line, "QUIT");
 	for (size_t i = 0;
 	     login.waiting < WATCHED && i < sizeof(ends) / sizeof(ends[0]); i++)
@@ -185,6 +203,12 @@ follow_begin(bool has_greeted, bool is_in)
 {
 	login.done = is_in;
 	login.waiting = has_greeted ? 0 : 1;
+}
+
+void
+follow_require_pop3(void)
+{
+	session.checks_first = true;
 }
 
 void

@@ -39,6 +39,7 @@ print_krb_error(const struct ticket *t, const krb5_error *e)
 	    (krb5_error_code)KRB5KRB_ERR_GENERIC;
 	const char *text = "";
 
+	progress->lacks_ticket = true;
 	if (e->text.length > 0)
 		text = answer_printable(e->text.data, e->text.length);
 	fprintf(stderr, "kpopc: the server refused the ticket: %s\n",

@@ -84,10 +84,15 @@ login_serve(struct conn *c, const struct options *o)
 	static char text[LINE_MOST];
 	char user[LINE_USER + 1] = "";
 	const char *answer;
+	bool is_first = o->listen != NULL;
 
 	while (conn_read_program(text)) {
-		char *rest = text, *verb = strsep(&rest, " ");
+		char *rest = text, *verb;
 
+		if (is_first)
+			follow_check_first(text);
+		is_first = false;
+		verb = strsep(&rest, " ");
 		/* The limit counts the server's time, not the program's. */
 		conn_limit_time();
 		if (strcasecmp(verb, "USER") == 0 && rest != NULL &&

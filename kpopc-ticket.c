@@ -37,6 +37,25 @@ hint_for(krb5_error_code problem)
 	}
 }
 
+/* Returns the advice for a local program's user, or NULL. */
+static const char *
+advice_for(krb5_error_code problem)
+{
+	switch (problem) {
+	case KRB5_FCC_NOFILE:
+	case KRB5_CC_NOTFOUND:
+		return "no Kerberos ticket: run kinit";
+	case KRB5KRB_AP_ERR_TKT_EXPIRED:
+		return "Kerberos ticket has expired: run kinit";
+	case KRB5KRB_AP_ERR_SKEW:
+		return "the time of this computer is wrong";
+	case KRB5_KDC_UNREACH:
+		return "no Kerberos server answers: try again later";
+	default:
+		return NULL;
+	}
+}
+
 /*
  * Prints `what`, libkrb5's text for the error, and the hint. `what` is the step
  * that has failed, or the name that could not be used. Ends the process with
@@ -59,6 +78,10 @@ void
 ticket_give_up(const struct ticket *t, krb5_error_code problem,
     const char *what)
 {
+	progress->advice = advice_for(problem);
+	/* Without a KDC the user's tickets may be good. */
+	if (problem == KRB5_KDC_UNREACH)
+		progress->lacks_ticket = false;
 	give_up_with_hint(t->context, problem, what, hint_for(problem));
 }
 
@@ -239,11 +262,13 @@ ticket_get(struct ticket *t, const struct options *o)
 	krb5_error_code problem;
 	krb5_principal service, client;
 
+	progress->lacks_ticket = true;
 	if ((problem = krb5_init_context(&t->context)) != 0)
 		give_up_plainly(t, problem, "Kerberos");
 	service = service_of(t, o);
 	t->cache = open_cache(t, o, service, &client);
 	t->creds = get_credentials(t, service, client);
+	progress->lacks_ticket = false;
 }
 
 char *

@@ -172,6 +172,7 @@ tunnel_run(int fd)
 		.to = STDOUT_FILENO,
 		.open = true,
 		.follow = follow_server };
+	progress->is_over = true;
 	while (down.open || down.at < down.end) {
 		prepare_poll(&p[0], &up);
 		prepare_poll(&p[1], &down);

@@ -1,6 +1,7 @@
 /*
  * The client: gets a ticket, logs in, then connects the server with standard
- * input and output.
+ * input and output. With --listen it does so for each connection of a local
+ * program, and with --probe it tries a login.
  *
  * Runs as the caller, with the caller's tickets or keytab. The server is not
  * trusted before it has proven its identity (mutual authentication), and
@@ -18,6 +19,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +30,8 @@
 
 #define PROBE_SECONDS 10   /* of a whole probe, without -t */
 #define SECONDS_MOST 86400 /* that an option may give */
+#define IDLE_SECONDS 1800  /* with --listen, the default of -t */
+#define IDLE_MOST 1000000  /* the most for -t; in ms it is an int */
 
 /*
  * Ends the process because of wrong arguments. A probe reports the wrong one,
@@ -38,7 +42,8 @@ usage(const struct options *o, const char *wrong)
 {
 	static const char text[] =
 	    "usage: kpopc [-46pV] [-C authorities] [-k keytab [-u principal]]"
-	    " [-s service]\n             [--cleartext] [--tls] host [port]\n"
+	    " [-s service]\n             [-t seconds] [--cleartext]"
+	    " [--listen port] [--tls] host [port]\n"
 	    "       kpopc --probe [-c seconds] [-l user] [-t seconds]"
 	    " [-w seconds]\n             [option ...] host [port]\n";
 	char reason[TEXT_MAX];
@@ -100,10 +105,24 @@ is_consistent(const struct options *o, int n)
 	const bool limits =
 	    o->user != NULL || o->warning > 0 || o->critical > 0;
 
-	return n >= 1 && n <= 2 && (!o->cleartext || (o->pop3 && !o->tls)) &&
+	return n >= 1 && n <= 2 &&
+	    (!o->cleartext || ((o->pop3 || o->listen != NULL) && !o->tls)) &&
 	    (o->principal == NULL || o->keytab != NULL) &&
-	    (o->probe || (!limits && o->limit <= 0)) &&
+	    (!o->probe || o->listen == NULL) && (o->probe || !limits) &&
 	    (o->critical <= 0 || o->warning <= o->critical);
+}
+
+/* Reads the number in an option. Ends the process if it is wrong. */
+static long
+read_option_number(const char *option, const char *text, long most)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || n < 1 || n > most)
+		errx(EXIT_USAGE, "%s: %s is not a number from 1 to %ld", option,
+		    text, most);
+	return n;
 }
 
 static void
@@ -111,12 +130,14 @@ read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "cleartext", no_argument, NULL, 'P' },
+		{ "listen", required_argument, NULL, 'L' },
 		{ "probe", no_argument, NULL, 'M' },
 		{ "tls", no_argument, NULL, 'T' },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const char letters[] = "46C:c:k:l:ps:t:u:Vw:";
 	char unknown[] = "-?";
+	const char *time = NULL;
 	int c;
 
 	o->probe = is_probe(argc, argv);
@@ -148,7 +169,7 @@ read_options(struct options *o, int argc, char **argv)
 			o->service = optarg;
 			break;
 		case 't':
-			o->limit = read_seconds(o, optarg);
+			time = optarg;
 			break;
 		case 'u':
 			o->principal = optarg;
@@ -158,6 +179,9 @@ read_options(struct options *o, int argc, char **argv)
 			break;
 		case 'M':
 			o->probe = true;
+			break;
+		case 'L':
+			o->listen = optarg;
 			break;
 		case 'P':
 			o->cleartext = true;
@@ -174,35 +198,37 @@ read_options(struct options *o, int argc, char **argv)
 			usage(o, optopt != 0 ? unknown : argv[optind - 1]);
 		}
 	}
+	if (time != NULL && !o->probe && o->listen == NULL)
+		usage(o, "-t");
 	if (!is_consistent(o, argc - optind))
 		usage(o, NULL);
-	if (o->probe && o->limit <= 0)
-		o->limit = PROBE_SECONDS;
+	if (o->listen != NULL && strcmp(o->listen, LISTEN_PASSED) != 0)
+		read_option_number("--listen", o->listen, UINT16_MAX);
+	o->limit =
+	    time != NULL && o->probe ? read_seconds(o, time) : PROBE_SECONDS;
+	o->idle = time != NULL && !o->probe ?
+	    read_option_number("-t", time, IDLE_MOST) :
+	    IDLE_SECONDS;
 	o->host = argv[optind];
 	o->port = argv[optind + 1];
+	/* AUTH GSSAPI protects the session by a layer if there is no TLS. */
+	if (o->listen != NULL && !o->pop3 && !o->cleartext)
+		o->tls = true;
 }
 
-int
-main(int argc, char **argv)
+/*
+ * Gets the ticket, logs in, and connects the server with standard input and
+ * output. Returns the exit status.
+ */
+static int
+run_session(const struct options *given)
 {
-	struct options o = { .keytab = NULL };
+	struct options o = *given;
 	struct conn conn = { .fd = -1 };
 	struct ticket ticket = { .context = NULL };
 	const char *unanswered;
 	int status;
 
-	open_standard();
-	/*
-	 * Write each message in one piece, because the program that started
-	 * kpopc may write to the same file.
-	 */
-	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
-	read_options(&o, argc, argv);
-	signal(SIGPIPE, SIG_IGN);
-	/* The program that started kpopc may ignore it; then no wait works. */
-	signal(SIGCHLD, SIG_DFL);
-	if (o.probe)
-		probe_start(&o);
 	/*
 	 * Get the ticket before connecting, so that an error about the ticket
 	 * does not seem to come from the server.
@@ -228,6 +254,8 @@ main(int argc, char **argv)
 	if (o.pop3 && !login_serve(&conn, &o))
 		return conn_end(&conn, EXIT_DONE);
 	follow_begin(o.pop3 || o.tls, o.pop3);
+	if (o.listen != NULL && !o.pop3)
+		follow_require_pop3();
 	status = conn_end(&conn, tunnel_run(conn.fd));
 	/* A layer that broke has printed the reason. */
 	if (status == EXIT_DONE &&
@@ -236,4 +264,24 @@ main(int argc, char **argv)
 		    "the server closed the connection before it answered %s",
 		    unanswered);
 	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options o = { .keytab = NULL };
+
+	open_standard();
+	/*
+	 * Write each message in one piece, because the program that started
+	 * kpopc may write to the same file.
+	 */
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
+	read_options(&o, argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	/* The program that started kpopc may ignore it; then no wait works. */
+	signal(SIGCHLD, SIG_DFL);
+	if (o.probe)
+		probe_start(&o);
+	return o.listen != NULL ? listen_run(&o, run_session) : run_session(&o);
 }

@@ -33,12 +33,35 @@ struct options {
 	const char *authorities; /* file of certificates; NULL: the system's */
 	const char *host, *port; /* port NULL: the default */
 	int family;              /* AF_UNSPEC: any */
+	const char *listen; /* a port, or LISTEN_PASSED; NULL: do not listen */
+	long idle;          /* seconds, if listen */
 	bool pop3, tls, cleartext, probe;
 	const char *user; /* of a probe; NULL: the principal's first part */
 	/* The limits of a probe in seconds. 0: no limit; limit is never 0. */
 	double warning, critical, limit;
 	char *cache; /* the name of the ccache, if pop3 */
 };
+
+/* The argument of --listen for sockets that were passed to kpopc. */
+#define LISTEN_PASSED "systemd"
+
+/*
+ * How far the session has come. If kpopc listens, the process that started the
+ * session shares this memory, and reads it after the session's end.
+ */
+struct progress {
+	bool lacks_ticket; /* the session is getting its ticket */
+	/*
+	 * What the user has to do, a constant string of kpopc; NULL: see the
+	 * message on standard error. At most 44 bytes, because Evolution shows
+	 * no answer of more than 60.
+	 */
+	const char *advice;
+	bool has_answered; /* kpopc has written an answer to the program */
+	/* The program has its answer, or gets it from the server. */
+	bool is_over;
+};
+extern struct progress *progress;
 
 /* kpopc-answer.c, in every process of the client */
 
@@ -275,6 +298,19 @@ bool follow_print_refusal(void);
  */
 const char *follow_unanswered(int *status);
 
+/*
+ * Makes the process end if the program's first line is no command with which a
+ * client of POP3 begins.
+ */
+void follow_require_pop3(void);
+
+/*
+ * Ends the process if a client of POP3 would not begin with this line. A
+ * browser of the same user may have been made to connect by a web page, and the
+ * lines after its first one may be commands.
+ */
+void follow_check_first(const char *line);
+
 /* kpopc-tunnel.c */
 
 /*
@@ -285,5 +321,41 @@ const char *follow_unanswered(int *status);
  * login.
  */
 int tunnel_run(int fd);
+
+/* kpopc-peer.c */
+
+/*
+ * Finds the user that has made the socket at the other end of fd, a TCP
+ * connection within this machine and this network namespace. Returns 0 and
+ * stores the uid in *owner, or returns -1 if the kernel reports none. A process
+ * may have given its socket to another one; the user is the one that made it.
+ */
+int peer_find(int fd, uid_t *owner);
+
+/*
+ * Returns true if no other user can seem to have this uid. In a user namespace
+ * all users that the namespace does not have seem to have one uid.
+ */
+bool peer_is_distinct(uid_t uid);
+
+/* kpopc-listen.c */
+
+/*
+ * Listens as the options demand, and starts a process for each connection of
+ * the same user, which calls serve_program. Returns the exit status after a
+ * signal that ends kpopc.
+ */
+int listen_run(const struct options *o, int (*run)(const struct options *o));
+
+/* kpopc-serve.c */
+
+/*
+ * Serves the program at the other end of fd. run() has a session with the
+ * server, between descriptors 0 and 1 and the server; it runs in a process of
+ * its own. If there is no session, answers the program with the reason. Ends
+ * when the process `parent` ends. Returns the exit status.
+ */
+int serve_program(int fd, pid_t parent, const struct options *o,
+    int (*run)(const struct options *o));
 
 #endif

@@ -187,7 +187,8 @@ docs/ADMIN.md	kpopd --recover	here
 docs/ADMIN.md	rm -rf /var/lib/kpopd/users	accounts.bats
 docs/CLIENTS.md	kpop 1109/tcp	clients.bats
 docs/CLIENTS.md	poll HOST proto POP3 plugin	clients.bats
-docs/CLIENTS.md	socat	clients.bats
+docs/CLIENTS.md	kpopc --listen 2110	listen.bats
+docs/CLIENTS.md	systemctl --user	systemd.bats: the socket for users
 docs/PACKAGING.md	autoreconf	run-tests: make distcheck
 docs/PACKAGING.md	for user in	package-cycle, by systemd-sysusers
 docs/PACKAGING.md	make deb	make package-cycle

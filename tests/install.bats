@@ -31,9 +31,14 @@ teardown_file() { :; }
 	grep -q "^ExecStart=${prefix#"$WORLD"/root}/sbin/kpopd\$" \
 	    "$prefix/lib/systemd/system/kpopd.service"
 	grep -q '^Accept=no' "$prefix/lib/systemd/system/kpopd.socket"
-	for file in "$top"/systemd/kpopd* "$top"/systemd/*.d/*; do
+	for file in "$top"/systemd/kpopd* "$top"/systemd/user/* \
+	    "$top"/systemd/*.d/*; do
 		file=${file#"$top/systemd/"} file=${file%.in}
-		[[ $file = *.d/* ]] || file=systemd/system/$file
+		case $file in
+		user/*) file=systemd/$file ;;
+		*.d/*) ;;
+		*) file=systemd/system/$file ;;
+		esac
 		grep -q . "$prefix/lib/$file"
 		refute grep '@[a-z]*@' "$prefix/lib/$file"
 	done
@@ -50,15 +55,18 @@ teardown_file() { :; }
 	mkdir "$WORLD/placed"
 	cd "$WORLD/placed"
 	"$top/configure" --prefix=/usr --with-systemdsystemunitdir=/units \
+	    --with-systemduserunitdir=/user-units \
 	    --with-sysusersdir=no >"$WORLD/configure.log"
 	make -s install-nodist_systemdsystemunitDATA \
+	    install-nodist_systemduserunitDATA \
 	    install-nodist_sysusersDATA install-nodist_tmpfilesDATA \
 	    DESTDIR="$WORLD/placed/root" >>"$WORLD/configure.log"
 	[ "$(ls root/units)" = \
 	    "$(ls "$top/systemd" | sed -n '/^kpopd/s/\.in$//p')" ]
+	[ "$(ls root/user-units)" = $'kpopc@.service\nkpopc@.socket' ]
 	# systemd.pc has the places if the prefix is systemd's own.
 	file=$(pkg-config --variable=tmpfilesdir systemd)/kpopd.conf
-	[ "$(find root -type f ! -path 'root/units/*')" = "root$file" ]
+	[ "$(find root -type f ! -path 'root/*units/*')" = "root$file" ]
 }
 
 @test "configure refuses a 32-bit machine, and prints the reason" {

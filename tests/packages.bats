@@ -148,8 +148,8 @@ send_text() {
 	done | sort >"$WORLD/packaged"
 	diff <(uniq -d "$WORLD/packaged") /dev/null
 	diff <(grep -v /var/lib/kpopd "$WORLD/installed") "$WORLD/packaged"
-	for program in usr/sbin/kpopd.8 usr/libexec/kpopd-tls.8 \
-	    usr/bin/kpopc.1; do
+	for program in usr/sbin/kpopd.8 usr/libexec/kpopd-check.8 \
+	    usr/libexec/kpopd-tls.8 usr/bin/kpopc.1; do
 		name=${program##*/}
 		grep -q "/${program%.*}\$" "$WORLD/packaged"
 		grep -q "/man/man${name##*.}/$name\$" "$WORLD/packaged"

@@ -657,6 +657,37 @@ the_journal() {
 	await 10 'inside systemctl is-active -q kpopd-recover.service'
 }
 
+# of_alice COMMAND ...: runs the command in the container as alice, with her
+# systemd.
+of_alice() {
+	inside runuser -u alice -- env "XDG_RUNTIME_DIR=/run/user/$alice" "$@"
+}
+
+@test "a user's systemd keeps the port of kpopc@HOST.socket, and starts kpopc for a program of that user only" {
+	local alice unit=kpopc@mail.kpopd.test
+	alice=$(id -u alice)
+	serve kpopd.socket
+	fill_spool one
+	inside systemctl start dbus.socket "user@$alice.service"
+	[ "$(of_alice systemctl --user is-enabled $unit.socket)" = disabled ]
+	mkdir -p "$root/home/alice/.config/kpopc"
+	printf '%s\n' 'OPTIONS="--cleartext"' \
+	    'KRB5CCNAME=FILE:/home/alice/ccache' \
+	    >"$root/home/alice/.config/kpopc/mail.kpopd.test"
+	cp "$WORLD/ccache" "$root/home/alice/ccache"
+	chown -R alice "$root/home/alice"
+	of_alice systemctl --user enable --now $unit.socket
+	local_pop alice fetch >"$WORLD/got"
+	grep -q '^Subject: one' "$WORLD/got"
+	run local_pop bob login
+	[[ $output == *"only the user that runs kpopc"* ]]
+	of_alice systemctl --user stop $unit.service $unit.socket
+	[ "$(of_alice systemctl --user show -P Result $unit.service)" = \
+	    success ]
+	refute pgrep -x kpopc
+	inside systemctl stop "user@$alice.service"
+}
+
 # The last test, because its machine ends with it.
 @test "after a crash in a removal kpopd-recover.service finishes it before the mail service delivers" {
 	local session tracer

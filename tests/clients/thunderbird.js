@@ -1,4 +1,4 @@
-// Thunderbird's account for alice on mail.kpopd.test. The test replaces PORT, and SOCKET by 0 (cleartext), 2 (STLS) or 3 (pop3s). Kerberos is authMethod 5.
+// Thunderbird's account for alice on mail.kpopd.test. The test replaces PORT, SOCKET by 0 (cleartext), 2 (STLS) or 3 (pop3s), METHOD by 5 (Kerberos) or 3 (password), and AT_START.
 user_pref("mail.accountmanager.accounts", "account1");
 user_pref("mail.accountmanager.defaultaccount", "account1");
 user_pref("mail.account.account1.server", "server1");
@@ -11,7 +11,7 @@ user_pref("mail.server.server1.userName", "alice");
 user_pref("mail.server.server1.name", "alice");
 user_pref("mail.server.server1.port", PORT);
 user_pref("mail.server.server1.socketType", SOCKET);
-user_pref("mail.server.server1.authMethod", 5);
-user_pref("mail.server.server1.login_at_startup", true);
+user_pref("mail.server.server1.authMethod", METHOD);
+user_pref("mail.server.server1.login_at_startup", AT_START);
 user_pref("mail.server.server1.download_on_biff", true);
 user_pref("mail.server.server1.leave_on_server", false);

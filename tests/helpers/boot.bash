@@ -57,6 +57,8 @@ boot_make() {
 # pid of the process that started it.
 boot_start() {
 	cat >"$WORLD/init" <<-END
+	# A user's systemd looks its group up.
+	chmod 755 $group
 	echo \$\$ >$group/cgroup.procs
 	exec unshare --cgroup --mount --pid --ipc --uts --fork \\
 	    --kill-child bash -ec '

@@ -210,3 +210,27 @@ clients() {
 	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" \
 	    perl "$BATS_TEST_DIRNAME/programs/clients.pl" "$@"
 }
+
+# become USER COMMAND ...: runs the command as the user, who has alice's ticket,
+# in place of this shell.
+become() {
+	exec setpriv --reuid "$1" --regid "$1" --init-groups \
+	    env HOME="/home/$1" KRB5CCNAME=FILE:/home/alice/ccache "${@:2}"
+}
+
+# as USER COMMAND ...: runs the command as the user.
+as() {
+	(become "$@")
+}
+
+# local_pop USER COMMAND ...: runs tests/programs/local-pop.py as the user.
+# local_pop_start does so in the background, and sets $started to its pid.
+local_pop() {
+	as "$1" /usr/bin/python3 "$BATS_TEST_DIRNAME/programs/local-pop.py" \
+	    "${address-127.0.0.1}" 2110 "${@:2}"
+}
+
+local_pop_start() {
+	local_pop "$@" </dev/null >"$WORLD/$2" 3>&- &
+	started=$!
+}
