@@ -84,7 +84,7 @@ add_client(void *self, const krb5_keytab_entry *key)
  * ask, which is in lower case.
  */
 static bool
-add_service(void *self, const krb5_keytab_entry *key)
+note_service(void *self, const krb5_keytab_entry *key)
 {
 	struct kdc *k = self;
 	krb5_principal p;
@@ -445,7 +445,7 @@ ask_kdc(struct check *c)
 
 	k.c = c;
 	k.context = c->auth->context;
-	keys_visit(c, KEYS_OF_SERVICE, add_service, &k);
+	keys_visit(c, KEYS_OF_SERVICE, note_service, &k);
 	get_tgt(&k);
 	strlcpy(error, k.error, sizeof(error));
 	if (!k.has_time && !is_unreachable(k.problem))

@@ -179,14 +179,14 @@ check_service_name(struct check *c)
 	if (c->o.service == NULL)
 		return true;
 	if ((problem = krb5_parse_name(context, c->o.service, &p)) != 0) {
-		check_fail(c, "service", c->o.service, NULL, "%s",
+		check_fail(c, "key", c->o.service, NULL, "%s",
 		    krb5_get_error_message(context, problem));
 		return false;
 	}
 	usable = keytab_is_for_pop(p);
 	krb5_free_principal(context, p);
 	if (!usable)
-		check_fail(c, "service", c->o.service,
+		check_fail(c, "key", c->o.service,
 		    "give -s a principal of the keytab, as klist -k prints it",
 		    "the option service (-s) is not pop/HOST or pop3/HOST");
 	return usable;

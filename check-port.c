@@ -25,7 +25,7 @@
  * The digits are those of the words of memory.
  */
 static bool
-is_loopback(const char *digits)
+is_loopback_port(const char *digits)
 {
 	struct in6_addr a;
 	uint32_t words[4] = { 0 };
@@ -66,7 +66,7 @@ find_sockets(const char *path, unsigned port, struct port_use *u)
 		    u->sockets == PORT_SOCKETS)
 			continue;
 		u->inodes[u->sockets++] = inode;
-		if (!is_loopback(digits))
+		if (!is_loopback_port(digits))
 			u->only_local = false;
 	}
 	fclose(f);

@@ -43,23 +43,21 @@ struct entry {
 	mode_t refused;
 	/* kpopd refuses to use the entry if its owner or type is another */
 	bool is_needed;
-	/* its group is the pre-auth user's, who must read it */
-	bool is_for_preauth;
 };
 
 static const struct entry entries[] = {
-	{ "preauth", S_IFDIR, 0711, 022, true, false },
-	{ "relay", S_IFDIR, 0711, 022, true, false },
-	{ "tls", S_IFDIR, 0711, 022, true, false },
-	{ "refusal", S_IFDIR, 0711, 022, true, false },
-	{ "logins", S_IFDIR, 0700, 022, true, false },
-	{ "users", S_IFDIR, 0700, 022, true, false },
-	{ "replay", S_IFREG, 0600, 077, true, false },
-	{ "tls.works", S_IFREG, 0600, 0, false, false },
-	{ "exposed.keytab", S_IFREG, 0600, 0, false, false },
-	{ "exposed.tls-key", S_IFREG, 0600, 0, false, false },
-	{ "preauth/krb5.conf", S_IFREG, 0640, 0, false, true },
-	{ "relay/krb5.conf", S_IFREG, 0640, 0, false, true },
+	{ "preauth", S_IFDIR, 0711, 022, true },
+	{ "relay", S_IFDIR, 0711, 022, true },
+	{ "tls", S_IFDIR, 0711, 022, true },
+	{ "refusal", S_IFDIR, 0711, 022, true },
+	{ "logins", S_IFDIR, 0700, 022, true },
+	{ "users", S_IFDIR, 0700, 022, true },
+	{ "replay", S_IFREG, 0600, 077, true },
+	{ "tls.works", S_IFREG, 0600, 0, false },
+	{ "exposed.keytab", S_IFREG, 0600, 0, false },
+	{ "exposed.tls-key", S_IFREG, 0600, 0, false },
+	{ "preauth/krb5.conf", S_IFREG, 0640, 0, false },
+	{ "relay/krb5.conf", S_IFREG, 0640, 0, false },
 };
 
 /* Prints a warning, or a FAIL if kpopd refuses to go on. */
@@ -119,27 +117,6 @@ check_entry_mode(struct check *c, const char *path, const struct entry *e,
 	return false;
 }
 
-/*
- * Checks that the pre-auth user can read the file. kpopd makes the file for
- * this user's group, and makes it again only if krb5.conf has changed, not if
- * the user has another group now.
- */
-static bool
-check_entry_group(struct check *c, const char *path, const struct stat *st)
-{
-	struct check_word w;
-	struct account a;
-
-	if (account_find(c->o.user, NULL, &a) != NULL || st->st_gid == a.gid)
-		return true;
-	check_fail(c, "state", path,
-	    check_remedy(c, "rm %s", check_quote(&w, path)),
-	    "its group is %u, but that of %s is %u, as if this user was made "
-	    "again: AUTH GSSAPI (-p) fails",
-	    (unsigned)st->st_gid, c->o.user, (unsigned)a.gid);
-	return false;
-}
-
 /* Checks that the file has no other name. Returns false if it has printed. */
 static bool
 check_entry_links(struct check *c, const char *path, const struct stat *st)
@@ -169,7 +146,6 @@ check_entry(struct check *c, const struct entry *e, uid_t uid)
 	return lstat(path, &st) == -1 ||
 	    (check_entry_owner(c, path, e, uid, &st) &&
 		check_entry_mode(c, path, e, &st) &&
-		(!e->is_for_preauth || check_entry_group(c, path, &st)) &&
 		(strcmp(e->name, "replay") != 0 ||
 		    check_entry_links(c, path, &st)));
 }
@@ -190,7 +166,7 @@ static bool
 check_user_entry(struct check *c, const char *name)
 {
 	char path[NAME_MAX + sizeof("users/")];
-	struct entry e = { path, S_IFREG, 0600, 0, false, false };
+	struct entry e = { path, S_IFREG, 0600, 0, false };
 	const char *rest;
 	long long uid = read_uid(name, &rest);
 
@@ -199,7 +175,7 @@ check_user_entry(struct check *c, const char *name)
 		return uid == -1 || check_entry(c, &e, 0);
 	if (uid == -1 || *rest != '\0')
 		return true;
-	e = (struct entry){ path, S_IFDIR, 0777, 0, true, false };
+	e = (struct entry){ path, S_IFDIR, 0777, 0, true };
 	return check_entry(c, &e, (uid_t)uid);
 }
 
@@ -208,7 +184,7 @@ static bool
 check_slot_entry(struct check *c, const char *name)
 {
 	char path[NAME_MAX + sizeof("logins/")];
-	const struct entry e = { path, S_IFREG, 0600, 0, false, false };
+	const struct entry e = { path, S_IFREG, 0600, 0, false };
 
 	snprintf(path, sizeof(path), "logins/%s", name);
 	return *name == '.' || check_entry(c, &e, 0);

@@ -186,7 +186,7 @@ read_service(struct check *c, const struct unit *u, struct entry *e)
 
 /* Adds a socket, and checks its state. */
 static void
-add_socket(struct entries *all, const struct unit *u)
+add_unit(struct entries *all, const struct unit *u)
 {
 	struct check *c = all->c;
 	struct entry *e = entry_add(all, BY_SYSTEMD, u->name);
@@ -255,6 +255,6 @@ check_systemd(struct entries *all)
 	count = list_sockets(all->c, names);
 	for (size_t i = 0; i < count; i++)
 		if (read_unit(all->c, names[i], &u))
-			add_socket(all, &u);
+			add_unit(all, &u);
 	check_recovery(all);
 }

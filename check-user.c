@@ -63,7 +63,7 @@ struct k5login {
  * users, which is printed here or by check_kerberos.
  */
 static bool
-find_realm(struct check *c)
+find_default_realm(struct check *c)
 {
 	char *realm;
 
@@ -607,7 +607,7 @@ check_user(struct check *c)
 
 	if (c->user == NULL)
 		return;
-	has_realm = find_realm(c);
+	has_realm = find_default_realm(c);
 	if (!check_login_account(c))
 		return;
 	check_nologin(c);

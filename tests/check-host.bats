@@ -171,7 +171,7 @@ refuses_as_named() {
 
 @test "a missing user of kpopd is named, and the remedy makes it" {
 	userdel kpopd
-	refuses 'fatal .*the pre-auth user cannot be used: unknown user"$'
+	refuses 'fatal .*the pre-auth user cannot be used: unknown user: kpopd"$'
 	mended 'FAIL  account kpopd: the pre-auth process cannot become this user: unknown user\. Remedy: useradd --system '
 	names 'ok    account kpopd: uid [0-9]+, gid [0-9]+, for the pre-auth'
 	serves
@@ -214,7 +214,7 @@ gssapi_session() {
 	    kpopc -p mail.kpopd.test 1109 2>&1
 }
 
-@test "users of kpopd that were made again with another uid are named if that harms, and the remedy helps" {
+@test "users of kpopd that were made again with another uid are no obstacle to a login, and are not warned about" {
 	conf "tls-certificate $WORLD/tls/server.pem" \
 	    "tls-key $WORLD/tls/server.key"
 	server_stop
@@ -224,11 +224,9 @@ gssapi_session() {
 		userdel "$user"
 		add_account "$user" --uid "$((${#user} + 900))"
 	done
-	run gssapi_session
-	[[ $output != *"+OK 1 messages"* ]]
 	check
 	names 'ok    account kpopd-tls: uid 909,'
-	mended "FAIL  state $state/preauth/krb5.conf: its group is [0-9]+, but that of kpopd is [0-9]+, as if this user was made again"
+	lacks '(warn|FAIL)  (account|state) .*(kpopd|krb5.conf):'
 	run gssapi_session
 	[[ $output == *"+OK 1 messages"* ]] || { echo "$output"; return 1; }
 }

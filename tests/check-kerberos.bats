@@ -60,7 +60,7 @@ has() {
 # is_fine: checks that nothing about Kerberos is wrong.
 is_fine() {
 	has ok 'ticket pop/mail\.kpopd\.test@' 'the keytab has its key'
-	local kinds='krb5\.conf|realm|keytab|key|name|clock|ticket|log|service'
+	local kinds='krb5\.conf|realm|keytab|key|name|clock|ticket|log'
 	refute grep -E "^(warn|FAIL) +($kinds)[ :]" <<<"$output"
 }
 
@@ -541,9 +541,9 @@ permit_aes128() {
 	has FAIL "keytab $keytab: it has no key for POP/mail\.kpopd\.test; " \
 	    'its principals: ' 'pop3?/mail\.kpopd\.test@'
 	check -s host/mail.kpopd.test
-	has FAIL 'service host/mail\.kpopd\.test: .*not pop/HOST or pop3/HOST'
+	has FAIL 'key host/mail\.kpopd\.test: .*not pop/HOST or pop3/HOST'
 	check -s pop/mail@KPOPD.TEST@KPOPD.TEST
-	has FAIL 'service pop/mail@KPOPD\.TEST@KPOPD\.TEST: [Mm]alformed'
+	has FAIL 'key pop/mail@KPOPD\.TEST@KPOPD\.TEST: [Mm]alformed'
 	check -r NOWHERE.TEST
 	has warn 'realm KPOPD\.TEST: .*\(-r\) refuses .*: NOWHERE\.TEST'
 }

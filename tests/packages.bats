@@ -178,8 +178,10 @@ send_text() {
 		[ -e "$link" ] || [ -e "${file%/*}/$link" ] ||
 		    { echo "$file: $link"; exit 1; }
 	done < <(
-		grep -Eor '\]\([^)]*\)' --include=*.md . |
-		    sed 's/:](\(.*\))/:\1/' | grep -v ':[a-z]*://'
+		# Not in a block of commands.
+		grep -Er '^ {0,3}[^ ].*\]\([^)]*\)' --include=*.md . |
+		    sed -nE 's/^([^:]*):.*\]\(([^)]*)\).*/\1:\2/p' |
+		    grep -v ':[a-z]*://'
 		grep -Eor -e '`[A-Za-z/._-]*\.md`' \
 		    -e '`(tests/clients|examples)/[A-Za-z]*\.[a-z]*`' \
 		    --include=*.md . | tr -d '`'
