@@ -171,7 +171,8 @@ refuses_as_named() {
 
 @test "a missing user of kpopd is named, and the remedy makes it" {
 	userdel kpopd
-	refuses 'fatal .*the pre-auth user cannot be used: unknown user: kpopd"$'
+	refuses \
+	    'fatal .*the pre-auth user cannot be used: unknown user: kpopd"$'
 	mended 'FAIL  account kpopd: the pre-auth process cannot become this user: unknown user\. Remedy: useradd --system '
 	names 'ok    account kpopd: uid [0-9]+, gid [0-9]+, for the pre-auth'
 	serves
