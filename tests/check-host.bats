@@ -177,7 +177,7 @@ refuses_as_named() {
 	names 'ok    account kpopd: uid [0-9]+, gid [0-9]+, for the pre-auth'
 	serves
 	conf "user root"
-	refuses 'fatal .*the pre-auth user cannot be used: uid 0"$'
+	refuses 'fatal .*the pre-auth user cannot be used: uid 0: root"$'
 	check
 	names 'FAIL  account root: .* uid 0\. Remedy: give -u kpopd'
 	conf 'user $(touch /etc/ran)'
