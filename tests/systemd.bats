@@ -622,15 +622,14 @@ check_says() {
 }
 
 @test "kpopd --check names a socket of systemd that has failed, the program that has its port, and two superservers for one port" {
-	local taker
 	stop_all
 	inside socat TCP-LISTEN:1109,reuseaddr,fork /dev/null 3>&- &
-	taker=$!
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	refute inside systemctl start kpopd.socket
 	check_says 'FAIL  service kpopd.socket: the socket has failed \(res' \
 	    'FAIL  port 1109: the port is taken by socat \(pid [0-9]+, uid 0\)'
-	kill "$taker"
+	inside pkill -x socat
+	await 5 '! ss -Hltn sport = 1109 | grep -q .'
 	inside systemctl stop kpopd.socket
 	inside systemctl enable -q kpopd-each.socket kpopd.socket
 	sed -i '/disable/s/yes/no/' "$root/etc/xinetd.d/kpop"
