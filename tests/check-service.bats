@@ -475,7 +475,8 @@ exim_has() {
 	[ $((SECONDS - begun)) -lt 40 ]
 	says 'warn  locks postconf: its locks are unknown: it does not end'
 	says 'ok    locks procmail'
-	await 5 '! pgrep -x "sleep|yes" >/dev/null'
+	# Bats has a sleep of its own.
+	await 5 '! pgrep -fx "sleep 60|yes" >/dev/null'
 	printf '#!/bin/sh\nprintf "mailbox_command = \\033[31m\\n"; env >%s\n' \
 	    "$WORLD/environment" >/usr/local/sbin/postconf
 	TZ=UTC KRB5_CONFIG=/etc/krb5.conf check
