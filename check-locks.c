@@ -615,8 +615,11 @@ find_path(struct check *c, struct account *a)
 	const char *slash = strrchr(m->template, '/');
 	const char *percent = strchr(m->template, '%');
 
-	if (c->user != NULL && account_find(c->user, &c->o.uids, a) == NULL)
+	/* check_user has looked it up, within a limited time. */
+	if (c->account.name[0] != '\0') {
+		*a = c->account;
 		return mailboxes_path(m, a->name, a->home);
+	}
 	if (!mailboxes_are_outside_home(m) ||
 	    (percent != NULL && percent < slash) ||
 	    account_find(c->o.user, NULL, a) != NULL)

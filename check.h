@@ -118,9 +118,9 @@ void check_names(struct check *c);
 void check_kdc(struct check *c);
 void check_tls(struct check *c);
 void check_service(struct check *c);
-void check_locks(struct check *c);
 void check_leftover(struct check *c);
 void check_user(struct check *c);
+void check_locks(struct check *c);
 void check_mailbox(struct check *c);
 
 #endif

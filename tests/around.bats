@@ -822,5 +822,7 @@ removes_message() {
 	$check -t 600 slow >"$WORLD/checked" 3>&- &
 	await 5 "pgrep -u 7001 -x kpopd-check"
 	await 5 'setpriv --reuid 7001 --clear-groups pkill -STOP -u 7001 -x kpopd-check; grep -q "this user has stopped" "$WORLD/checked"'
+	# The child that looks at the mailbox waits, too.
+	await 10 "setpriv --reuid 7001 --clear-groups pkill -STOP -u 7001 -x kpopd-check; ! kill -0 $! 2>/dev/null"
 	wait $! || [ $? -eq 1 ]
 }
