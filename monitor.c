@@ -257,6 +257,8 @@ refuse_login(struct admission *a, const char *reason)
 	strlcpy(a->reason, reason, sizeof(a->reason));
 	unlogged = a;
 	log_before_end(end_unlogged);
+	/* The session may hang in the user's files while it finds the cause. */
+	watch_dismiss(a->w, ROLE_SESSION, a->s.deadline);
 	if (fork_refusal(a))
 		refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
 }
@@ -363,7 +365,9 @@ note_end(struct admission *a, enum role role)
 
 	if (role == ROLE_SESSION)
 		end_refusal(NULL);
-	if (role == ROLE_SESSION || role == ROLE_REFUSAL) {
+	/* A session that has refused the login has no client. */
+	if (role == ROLE_REFUSAL ||
+	    (role == ROLE_SESSION && a->verdict != REFUSED)) {
 		if (a->verdict == ASKING)
 			process_leave_client();
 		watch_limit(a->w, ROLE_TLS, written);
