@@ -151,6 +151,13 @@ watch_limit(struct watch *w, enum role role, int64_t deadline)
 	w->children[role].deadline = deadline;
 }
 
+void
+watch_dismiss(struct watch *w, enum role role, int64_t deadline)
+{
+	w->children[role].deadline = deadline;
+	w->children[role].is_needless = true;
+}
+
 static void
 close_channel(struct watch_child *c)
 {
@@ -374,7 +381,9 @@ kill_late(struct watch *w)
 			count_as_ended(c);
 		else
 			watch_kill(w, (enum role)i,
-			    c->channel != -1 ? WATCH_LATE : WATCH_SILENT);
+			    c->channel == -1   ? WATCH_SILENT :
+				c->is_needless ? WATCH_DISMISSED :
+						 WATCH_LATE);
 	}
 }
 

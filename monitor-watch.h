@@ -50,6 +50,7 @@ struct watch {
 		 */
 		unsigned withheld;
 		enum watch_reason reason;
+		bool is_needless; /* see watch_dismiss */
 		bool has_ended;
 		int64_t ended; /* when it ended, absolute ms */
 		bool is_lost;  /* it was killed but does not end */
@@ -90,6 +91,12 @@ int watch_channel(const struct watch *w, enum role role);
 
 /* Changes the child's deadline (0: none), if there is such a child. */
 void watch_limit(struct watch *w, enum role role, int64_t deadline);
+
+/*
+ * Gives a child that is not needed any more until the deadline to end, if there
+ * is such a child. If the deadline ends it, its end is not logged.
+ */
+void watch_dismiss(struct watch *w, enum role role, int64_t deadline);
 
 /* Kills the child, if there is one. Its later packets are not obeyed. */
 void watch_kill(struct watch *w, enum role role, enum watch_reason reason);

@@ -81,14 +81,13 @@ struct admission {
 	struct watch *w;
 	int64_t asked; /* when the login message came */
 	enum { ASKING, PERMITTED, REFUSED } verdict;
-	/*
-	 * The reason of the session's refusal, until it is logged; otherwise
-	 * "".
-	 */
-	char reason[MESSAGE_TEXT];
+	char reason[MESSAGE_TEXT]; /* REFUSED: why */
 	/* the broker has reported that it finishes a removal */
 	bool is_recovering;
 };
+
+/* The login that is refused while the log lacks the refusal; NULL: none. */
+static struct admission *unlogged;
 
 /*
  * Takes the client's address, which the pre-auth process has read in a PROXY
@@ -220,47 +219,48 @@ fork_refusal(struct admission *a)
 	return false;
 }
 
-/* Refuses the login: starts the process that answers the client. */
-static void
-answer_refusal(struct admission *a)
-{
-	a->verdict = REFUSED;
-	if (fork_refusal(a))
-		refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
-}
-
-/* Logs the reason, and refuses the login. */
-static void
-refuse_login(struct admission *a, const char *reason)
-{
-	log_refusal(a->s.login, reason);
-	answer_refusal(a);
-}
-
 /*
- * Refuses the login for the session's reason. The log gets the reason when the
- * session has sent the cause or has ended. The client does not wait for that;
- * otherwise the time could show that the account exists.
+ * Logs the refusal that the log lacks, if there is one, with the cause that the
+ * session has sent (NULL: none). The session is not needed any more.
  */
 static void
-obey_refusal(struct admission *a, const char *reason)
+end_refusal(const char *cause)
 {
-	strlcpy(a->reason, reason, sizeof(a->reason));
-	answer_refusal(a);
-}
+	const struct admission *a = unlogged;
 
-/* Logs the session's refusal with the cause (NULL: none), if it is not yet. */
-static void
-end_refusal(struct admission *a, const char *cause)
-{
-	if (a->reason[0] == '\0')
+	if (a == NULL)
 		return;
+	unlogged = NULL;
 	if (cause != NULL)
 		log_refusal_of(a, cause);
 	else
 		log_refusal(a->s.login, a->reason);
-	a->reason[0] = '\0';
 	watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
+}
+
+/* Logs the refusal before a fatal error, for example of fork, ends kpopd. */
+static void
+end_unlogged(void)
+{
+	end_refusal(NULL);
+}
+
+/*
+ * Refuses the login: starts the process that answers the client. end_refusal
+ * logs the refusal. The client must not wait for syslog or for the session's
+ * cause; otherwise the time could show that the account exists.
+ */
+static void
+refuse_login(struct admission *a, const char *reason)
+{
+	a->verdict = REFUSED;
+	strlcpy(a->reason, reason, sizeof(a->reason));
+	unlogged = a;
+	log_before_end(end_unlogged);
+	/* The session may hang in the user's files while it finds the cause. */
+	watch_dismiss(a->w, ROLE_SESSION, a->s.deadline);
+	if (fork_refusal(a))
+		refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
 }
 
 /*
@@ -316,9 +316,9 @@ obey_session(struct admission *a, const struct session_message *m)
 	if (a->verdict == ASKING && m->kind == MESSAGE_PERMITTED)
 		permit_login(a, m->text);
 	else if (a->verdict == ASKING && m->kind == MESSAGE_REFUSED)
-		obey_refusal(a, m->text);
-	else if (a->reason[0] != '\0' && m->kind == MESSAGE_CAUSE)
-		end_refusal(a, m->text);
+		refuse_login(a, m->text);
+	else if (unlogged != NULL && m->kind == MESSAGE_CAUSE)
+		end_refusal(m->text);
 	else if (a->verdict == PERMITTED && m->kind == MESSAGE_LOCKED)
 		watch_limit(a->w, ROLE_SESSION, 0);
 	else
@@ -364,8 +364,10 @@ note_end(struct admission *a, enum role role)
 		written = now + (int64_t)a->s.write_timeout * 1000;
 
 	if (role == ROLE_SESSION)
-		end_refusal(a, NULL);
-	if (role == ROLE_SESSION || role == ROLE_REFUSAL) {
+		end_refusal(NULL);
+	/* A session that has refused the login has no client. */
+	if (role == ROLE_REFUSAL ||
+	    (role == ROLE_SESSION && a->verdict != REFUSED)) {
 		if (a->verdict == ASKING)
 			process_leave_client();
 		watch_limit(a->w, ROLE_TLS, written);
@@ -536,8 +538,10 @@ admit_login(const struct monitor *m, struct watch *w,
 	watch_limit(w, ROLE_RELAY, 0);
 	if ((refusal = find_mailbox(&a.s)) == NULL)
 		start_session(&a);
-	else
+	else {
 		refuse_login(&a, refusal);
+		end_refusal(NULL);
+	}
 	while (watch_next(w, &e)) {
 		if (e.packet == NULL)
 			note_end(&a, e.role);

@@ -1,11 +1,12 @@
 /*
  * Fuzz target: message_read_preauth with any packet that a compromised pre-auth
- * process could send.
+ * process could send, and message_read_session with any packet of a session.
  *
  * Input: the first byte selects the kind. Then comes either a packet, or a list
  * of changes to a valid packet, each with offset, length and bytes. The target
  * checks that a packet is accepted if and only if it is what message.h
- * describes. It checks that no descriptor is received with a packet.
+ * describes. It checks that no descriptor is received with a packet. It reads a
+ * packet as a message of the pre-auth process and as one of a session.
  */
 #include "config.h"
 
@@ -50,6 +51,24 @@ is_valid(const struct preauth_message *m)
 	return (m->kind == 'R' || m->kind == 'T' || m->kind == 'L' ||
 		   m->kind == 'P') &&
 	    m->unread_size <= sizeof(m->unread);
+}
+
+/* Fails unless a packet is accepted if and only if message.h describes it. */
+static void
+check_session(const void *packet, size_t n)
+{
+	static const struct message_field text = {
+		.size = MESSAGE_TEXT,
+		.characters = "0123456789 .,:_-abcdefghijklmnopqrstuvwxyz"
+			      "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+	};
+	struct session_message got;
+	const char *bytes = packet;
+	bool valid = n == sizeof(got) &&
+	    is_field(bytes + offsetof(struct session_message, text), &text);
+
+	HOLDS(message_read_session(packet, n, &got) == valid);
+	HOLDS(!valid || memcmp(&got, packet, n) == 0);
 }
 
 /*
@@ -137,6 +156,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if ((how & RAW) != 0) {
 		n = in.left < sizeof(packet) ? in.left : sizeof(packet);
 		memcpy(packet, in.at, n);
+		check_session(packet, n);
 	} else {
 		change(sent, &in);
 		n = (how & SHORTER) != 0 ? n - 1 :

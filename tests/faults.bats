@@ -282,3 +282,49 @@ fill_syslog() {
 	pop alice QUIT
 	log_has 'logout .*reason=quit '
 }
+
+# refusal_ms USER: logs in as a user who is refused, three times. Sets $took to
+# the least time until the answer, in milliseconds.
+refusal_ms() {
+	local begin ms
+	took=
+	for _ in 1 2 3; do
+		pop_open
+		pop_hear '^\+OK'
+		pop_ask "USER $1"
+		begin=${EPOCHREALTIME/./}
+		pop_ask "PASS x" '^-ERR \[AUTH\]'
+		ms=$(((${EPOCHREALTIME/./} - begin) / 1000))
+		[ "${took:-$ms}" -lt "$ms" ] || took=$ms
+		pop_close
+	done
+}
+
+# bats test_tags=fault:19-4
+@test "a client cannot find out by the time of its refusal whether a user exists, if syslog's socket is full" {
+	begin_replay_cache
+	kill -STOP "$(cat "$WORLD/rsyslogd.pid")"
+	fill_syslog
+	refusal_ms bob
+	[ "$took" -lt 900 ] || { echo "bob: $took ms"; return 1; }
+	refusal_ms nobody-of-that-name
+	[ "$took" -lt 900 ] || { echo "unknown: $took ms"; return 1; }
+}
+
+# bats test_tags=fault:19-5
+@test "a refused login is logged although the process that answers the client cannot be made" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	pop_open
+	pop_hear '^\+OK'
+	# The monitor asks for the account's expiry in its first new process,
+	# and the second is the session.
+	attach "$(monitor_pid)" -o /dev/null -e trace=clone,clone3,fork \
+	    -e inject=clone,clone3,fork:error=EAGAIN:when=3
+	pop_ask "USER bob"
+	pop_say "PASS x"
+	pop_hear_end
+	detached
+	log_has 'fatal .*error="fork: Resource temporarily unavailable"$'
+	log_has 'refused .*reason="not permitted to be this user" user=bob principal=alice@KPOPD\.TEST'
+	log_count 1 ' refused '
+}

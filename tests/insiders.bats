@@ -109,8 +109,8 @@ forge_sigsys() {
 @test "a monitor kills a session or broker that sends a message out of turn, and logs no second login" {
 	mbox one | store alice
 	spool_keep
-	for case in "session Y again" "session N again" "session F x" \
-	    "session P x" "broker Y x" "broker N x" "broker K x" \
+	for case in "session Y again" "session N again" "session C x" \
+	    "session F x" "session P x" "broker Y x" "broker N x" "broker K x" \
 	    "session K two=words" "broker F bad\"text"; do
 		read -r who kind text <<<"$case"
 		log_mark
@@ -121,6 +121,51 @@ forge_sigsys() {
 		kpopd_ends 5
 		log_count 1 ' login '
 	done
+}
+
+# begin_asking: begins a login as alice whose session cannot decide it, because
+# her .k5login is a FIFO without a writer. Sets $session to the session's pid.
+begin_asking() {
+	rm -f /home/alice/.k5login
+	mkfifo /home/alice/.k5login
+	chown alice /home/alice/.k5login
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	await 5 'session=$(pgrep -n -u alice -x kpopd)'
+}
+
+# bats test_tags=attack:4-19
+@test "a refused login is answered and logged once, whatever its compromised session sends after the refusal" {
+	for reason in no ""; do
+		for more in C:x N:x Y:k5login K:x F:x 'C:x=y' 'C:x"y' \
+		    $'C:x\ny' $'C:x\e'; do
+			log_mark
+			begin_asking
+			standin "$session" message N "$reason"
+			# A session that was killed has no channel.
+			standin "$session" message "${more%%:*}" "${more#*:}"
+			standin "$session" message C y || :
+			pop_hear '^-ERR \[AUTH\] this ticket does not open that mailbox'
+			pop_hear_end
+			kpopd_ends 5
+			log_has "refused peer=[^ ]+ reason=\"$reason\" user=alice principal=alice@KPOPD\\.TEST( error=\"/home/alice/\\.k5login: x\")?\$"
+			[ "$more" = C:x ] ||
+			    log_has 'fatal .*error="the session sent a malformed message, and was killed"$'
+			log_count 1 ' refused '
+			log_lacks ' login |error="/home/alice/.k5login: [^x]'
+		done
+	done
+}
+
+# bats test_tags=attack:4-19
+@test "a monitor kills a session that sends the cause of a refusal before it has refused the login" {
+	begin_asking
+	standin "$session" message C x
+	pop_hear_end
+	log_has 'fatal .*error="the session sent a malformed message, and was killed"$'
+	log_lacks ' (login|refused) '
 }
 
 # bats test_tags=attack:4-10,attack:7-7

@@ -21,6 +21,7 @@ teardown() {
 	while [ "$(grep -c ' /var/mail ' /proc/self/mounts)" -gt 1 ]; do
 		umount /var/mail
 	done
+	[ -z "${spool_mode-}" ] || chmod "$spool_mode" /var/mail
 	rm -f /home/*/.k5login /home/alice/elsewhere
 	chmod 755 /home/alice
 	end_test
@@ -533,16 +534,15 @@ others_are_kept() {
 }
 
 @test "the log names a mailbox of root that the user cannot read, and a spool directory that the user cannot search" {
-	local mode
 	mbox one | store alice
 	chown root /var/mail/alice
 	chmod 600 /var/mail/alice
 	opens_not SYS/PERM 'opening the mailbox" error="it has another owner, uid 0" mailbox=/var/mail/alice$'
 	chown alice /var/mail/alice
-	mode=$(stat -c %a /var/mail)
+	spool_mode=$(stat -c %a /var/mail)
 	chmod 700 /var/mail
 	opens_not SYS/TEMP 'searching the mailbox directory" error="Permission denied" mailbox=/var/mail/alice$'
-	chmod "$mode" /var/mail
+	chmod "$spool_mode" /var/mail
 	echo junk >/var/mail/alice
 	opens_not SYS/PERM 'reading the mailbox" error="it does not begin with a From line" mailbox=/var/mail/alice$'
 }

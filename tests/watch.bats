@@ -124,6 +124,24 @@ is_over() {
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
+@test "a session that hangs after it has refused the login is killed at the deadline, and the refusal is logged once" {
+	restart -t 3
+	as_alice mkfifo /home/alice/.k5login
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	await 5 'session=$(pgrep -n -u alice -x kpopd)'
+	# The session waits for a writer of the FIFO.
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$session" message N no
+	pop_hear '^-ERR \[AUTH\]'
+	pop_hear_end
+	kill -0 "$session"
+	is_over 8
+	log_has 'refused .*reason="no" user=alice principal=alice@KPOPD\.TEST$'
+	log_count 1 ' (refused|fatal) '
+}
+
 # bats test_tags=promise:2
 @test "a kpopd-tls or a relay that hangs before the login is killed at the login deadline" {
 	tls_make
@@ -157,6 +175,25 @@ is_over() {
 	kill -STOP "$(jailed_in tls)"
 	is_over 10
 	log_has 'logout .*reason=idle'
+	log_has 'fatal .*error="kpopd-tls did not end in time, and was killed"$'
+}
+
+@test "a session that hangs after it has refused the login gives a kpopd-tls that hangs no more time" {
+	tls_make
+	restart -t 8:6 $(tls_options)
+	as_alice mkfifo /home/alice/.k5login
+	pop_open --tls -C "$WORLD/tls/ca.pem"
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	await 5 'session=$(pgrep -n -u alice -x kpopd)'
+	kill -STOP "$(jailed_in tls)"
+	begin=$EPOCHSECONDS
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$session" message N no
+	# The refusal ends after 2 s, and the session is killed after 8 s. The
+	# write timeout of 6 s begins at the end of the refusal.
+	is_over 20
+	[ $((EPOCHSECONDS - begin)) -lt 12 ]
 	log_has 'fatal .*error="kpopd-tls did not end in time, and was killed"$'
 }
 
