@@ -31,8 +31,10 @@
 
 /*
  * These times bound how long one mailbox may delay the others. The recovery
- * must lock the mailbox within ENTER_MS, then finish the removal within
- * RECOVERY_MS. After the recovery has ended, the broker must end within END_MS.
+ * must take the session lock within ENTER_MS, then lock the spool and finish
+ * the removal within RECOVERY_MS. After the recovery has ended, the broker must
+ * end within END_MS. A child that only looks for an unfinished removal must end
+ * within ENTER_MS.
  */
 #define ENTER_MS 30000
 #define END_MS 60000
@@ -136,8 +138,8 @@ await_end(struct watch *w)
 }
 
 /*
- * Recovers one mailbox with two children: a recovery, which becomes the user,
- * and a broker. Returns an enum recovery.
+ * Recovers one mailbox with a recovery, a child that becomes the user. If the
+ * mailbox's format has locks, also starts a broker. Returns an enum recovery.
  */
 static int
 recover_mailbox(struct session *s)

@@ -2,8 +2,8 @@
  * Finishes a removal that a killed session or a power failure left unfinished.
  *
  * Runs as the user: after a session in a child of the broker, otherwise in a
- * child of --recover. The user may have replaced the files that are read by
- * anything, so no code of this file runs as root.
+ * child of --recover. The user may have put anything in place of the files that
+ * this code reads. So no code of this file runs as root.
  */
 #include "config.h"
 

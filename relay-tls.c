@@ -124,8 +124,10 @@ has_suite(SSL_CTX *scratch, const char *word)
 }
 
 /*
- * Returns true if OpenSSL has this word of a cipher list. Each word is tried
- * alone, because OpenSSL ignores unknown words of a longer list.
+ * Returns true if this word of a cipher list names at least one suite that
+ * OpenSSL has, also after "!", "-" or "+". Also returns true if the word is a
+ * command. Each word is tried alone, because OpenSSL ignores unknown words of a
+ * longer list.
  */
 static bool
 has_word(SSL_CTX *scratch, const char *word)
