@@ -56,8 +56,10 @@ teardown_file() { :; }
 	    DESTDIR="$WORLD/placed/root" >>"$WORLD/configure.log"
 	[ "$(ls root/units)" = \
 	    "$(ls "$top/systemd" | sed -n '/^kpopd/s/\.in$//p')" ]
-	# systemd.pc has the places if the prefix is systemd's own.
-	file=$(pkg-config --variable=tmpfilesdir systemd)/kpopd.conf
+	# systemd.pc has the places if the prefix is systemd's own. On Debian 13
+	# it is in a package that is not needed.
+	file=$(pkg-config --variable=tmpfilesdir systemd ||
+	    echo /usr/lib/tmpfiles.d)/kpopd.conf
 	[ "$(find root -type f ! -path 'root/units/*')" = "root$file" ]
 }
 
