@@ -94,9 +94,10 @@ refuse_unfinished(struct io *io)
 }
 
 /*
- * Returns true if these four bytes begin a POP3 command. DELE is not in the
- * list, because HTTP's DELETE begins in the same way, and no POP3 client sends
- * DELE first.
+ * Returns true if these four bytes begin a POP3 command other than QUIT and
+ * DELE. QUIT is not in the list, because name_protocol has another name for it.
+ * DELE is not in the list, because HTTP's DELETE begins in the same way, and no
+ * POP3 client sends DELE first.
  */
 static bool
 is_pop3(const unsigned char *first)

@@ -4,10 +4,12 @@
  *
  * Runs as the user; the monitor's child drops root's rights before it becomes
  * the session. Until the monitor knows that the ticket opens the account, the
- * session has neither the client's socket nor a byte from the client. Otherwise
- * a client that knows only a user's name could compromise this process and get
- * the user's rights. The session is confined to the mailbox and the state
- * directory before it reads a byte from the client.
+ * session has neither the client's socket nor the client's input after the
+ * login. Otherwise a client that knows only a user's name could compromise this
+ * process and get the user's rights. The names in the login message (s->login)
+ * come from the client, too, and the session has them from the start. The
+ * session is confined to the mailbox and the state directory before it reads a
+ * byte from the client.
  */
 #include "config.h"
 
@@ -56,9 +58,10 @@ find_contradiction(const struct session *s)
 
 /*
  * Asks Kerberos whether the ticket opens this account, and sends the answer to
- * the monitor. Returns true if the ticket opens the account. The user may have
+ * the monitor. Returns true if the ticket opens the account, and if
+ * find_contradiction has no reason to refuse the login. The user may have
  * replaced .k5login by a file that blocks this process. In this case the
- * monitor kills the process.
+ * monitor kills the process at the login deadline.
  */
 static bool
 ask_permission(const struct session *s, int channel)
@@ -128,13 +131,13 @@ answer_unavailable(struct io *io, enum drop_error error)
 }
 
 /*
- * Takes the session lock, so that the mailbox has no other session, and then
- * confines the process. The process is not confined earlier, because another
- * process may create the Maildir while this process waits for the lock. No byte
- * from the client is read before the process is confined. If the lock cannot be
- * taken, does not look at the user's files, because their file system may not
- * answer. Returns true if this process has the mailbox. If not, answers the
- * client and returns false.
+ * Takes the session lock, then claims the mailbox under all its paths
+ * (maildrop_state_claim), so that the mailbox has no other session. Confines
+ * the process last, because another process may create the Maildir while this
+ * process waits for the lock. No byte from the client is read before the
+ * process is confined. If the lock cannot be taken, does not look at the user's
+ * files, because their file system may not answer. Returns true if this process
+ * has the mailbox. If not, answers the client and returns false.
  */
 static bool
 enter_mailbox(const struct session *s, int channel, int state,

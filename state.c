@@ -5,8 +5,9 @@
  * Runs as root. It opens STATE/users/UID, but nothing below it.
  *
  *	STATE/users                root's, 0700: no user can open a path in it
- *	STATE/users/UID            the user's, 0700; processes inherit it open
- *	STATE/users/UID/FORMAT-ID  of one mailbox, made by the session
+ *	STATE/users/UID            the user's, 0700; processes get it open
+ *	STATE/users/UID/FORMAT-ID  of one mailbox; made by the session, the
+ *	                           broker or the recovery
  *	STATE/users/UID/places     the locks that several paths of one mailbox
  *	                           have in common
  *	STATE/users/UID.mailboxes  root's; a line for each mailbox has the
@@ -73,8 +74,9 @@ open_users(const char *state)
 
 /*
  * Calls the function `line` for each line "name mailboxes" of the file, until
- * the function returns true. Returns true if the function has returned true. In
- * the file names are encoded (vis(3)), because a name may contain blanks.
+ * the function returns true. Returns true if the function has returned true.
+ * The names in the file are encoded (vis(3)), because a name may contain
+ * blanks.
  */
 static bool
 find_line(FILE *file,
@@ -160,8 +162,8 @@ check_former(void *self, const char *name, const char *mailboxes)
 	if (strcmp(name, w->account->name) == 0)
 		return false;
 	/*
-	 * After getpwnam, errno does not distinguish a failure from an absent
-	 * name.
+	 * Do not use getpwnam, because after it errno does not distinguish a
+	 * failure from an absent name.
 	 */
 	error = getpwnam_r(name, &entry, room, sizeof(room), &pw);
 	if (error == 0 && pw != NULL && pw->pw_uid == w->account->uid)
@@ -243,8 +245,8 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 }
 
 /*
- * Syncs STATE/users. Also syncs STATE, because another login may have just made
- * the directory users in it. Returns 0, or -1 with errno.
+ * Syncs STATE/users. Also syncs STATE, because this login or another one may
+ * have just made STATE/users. Returns 0, or -1 with errno.
  */
 static int
 sync_users(int users)

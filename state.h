@@ -8,7 +8,9 @@
 
 /*
  * Root: makes the state directory if it is absent. Ends the process (fatal) if
- * the directory cannot be made or opened, or if root cannot write in it.
+ * the directory cannot be made or opened, or if root cannot write in it. Also
+ * ends the process if root does not own the directory, or if its group or
+ * others may write in it.
  */
 void state_require(const char *state);
 
@@ -17,7 +19,8 @@ void state_require(const char *state);
  * the directories above it if they are absent. If the directory is that of a
  * former user of the uid, moves it aside and creates a new one. Records the
  * user's name and `mailboxes`, the argument of -m, for state_each. Returns a
- * descriptor of the directory (read-only, close-on-exec), or -1 (logged).
+ * descriptor of the directory (read-only, close-on-exec), or -1 (logged). Ends
+ * the process (fatal) in the cases in which privsep_make_directory ends it.
  */
 int state_open(const char *state, const struct account *a,
     const char *mailboxes);
@@ -26,14 +29,19 @@ int state_open(const char *state, const struct account *a,
  * Root: takes one of the few login slots of a uid, for a login that may hang on
  * the user's files. Returns a descriptor (close-on-exec), or -1 with errno.
  * errno is EWOULDBLOCK if no slot is free. The slot is free again when the last
- * copy of the descriptor is closed.
+ * copy of the descriptor is closed. Ends the process (fatal) in the cases in
+ * which privsep_make_directory ends it.
  */
 int state_take_slot(const char *state, uid_t uid);
 
 /* A mailbox that a login has recorded. */
 struct state_mailbox {
 	uid_t uid;
-	/* NULL: an earlier version recorded only the uid */
+	/*
+	 * NULL: UID.mailboxes could not be opened. It is absent if an earlier
+	 * version recorded only the uid, or if a login was killed before it
+	 * wrote its line.
+	 */
 	const char *user;
 	const char *mailboxes; /* the argument of -m; NULL if user is NULL */
 	int directory;         /* STATE/users/UID, open */
