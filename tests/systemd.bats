@@ -79,7 +79,15 @@ serve() {
 		done
 	fi
 	inside systemctl daemon-reload
+	forget_starts
 	inside systemctl start "$socket"
+}
+
+# forget_starts: lets the recovery be started again. Its unit permits three
+# starts in half an hour, and newer versions of systemd count those before a
+# daemon-reload, too.
+forget_starts() {
+	inside systemctl reset-failed kpopd-recover.service 2>/dev/null || :
 }
 
 # fill_spool NAME …: writes these messages to alice's spool in the container.
@@ -591,6 +599,7 @@ the_journal() {
 	serve kpopd.socket
 	drop_in kpopd-recover.service "[Service]" RestartSec=1
 	inside systemctl stop kpopd-recover.service
+	forget_starts
 	obstruct options
 	refute inside systemctl start kpopd-recover.service
 	mend options
