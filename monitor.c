@@ -497,7 +497,8 @@ monitor_run(const struct monitor *m)
 
 	watch_begin(&w);
 	if (watch_fork(&w, ROLE_PREAUTH, m->deadline + GRACE_MS, &channel))
-		preauth(m->o, m->preauth, m->auth, m->deadline, channel);
+		preauth(m->o, m->preauth, m->auth, m->is_proxied, m->deadline,
+		    channel);
 	if (await_login(m, &w, &message)) {
 		watch_kill(&w, ROLE_PREAUTH, WATCH_DISMISSED);
 		admit_login(m, &w, &message);
