@@ -73,17 +73,17 @@ await_tls(struct preauth *g, int fd)
 {
 	struct io *io = calloc(1, sizeof(*io));
 	unsigned char size;
-	int result;
+	int result = -1;
 
 	if (io == NULL)
 		fatal("calloc");
 	io_init(io, fd, g->deadline);
 	io->no_read_ahead = true;
-	result = io_exact(io, &size, 1) == 0 && size <= sizeof(g->hash) &&
-		io_exact(io, g->hash, size) == 0 ?
-	    0 :
-	    -1;
-	g->hash_size = size;
+	if (io_exact(io, &size, 1) == 0 && size <= sizeof(g->hash) &&
+	    io_exact(io, g->hash, size) == 0) {
+		g->hash_size = size;
+		result = 0;
+	}
 	free(io);
 	return result;
 }
