@@ -443,7 +443,7 @@ find_mailbox(struct session *s)
 	s->mailboxes = &s->o->mailboxes;
 	if ((s->path = mailboxes_path(s->mailboxes, s->user.name,
 		 s->user.home)) == NULL)
-		return "the path of the mailbox is too long";
+		return MAILBOXES_NO_PATH;
 	return take_slot(s) ?
 	    NULL :
 	    "too many logins of this user wait for the user's files";
