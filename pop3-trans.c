@@ -404,11 +404,9 @@ pop3_serve(struct io *io, struct maildrop *drop)
 
 	pop3_ok(&p, "%zu messages", drop->count);
 	pop3_obey(&p);
-	if (p.end == NULL)
-		p.end = pop3_why_ended(io->error);
 	log_event(LOG_INFO, "logout",
 	    "reason=%s retrieved=%zu octets=%" PRIu64
 	    " topped=%zu deleted=%zu left=%zu seconds=%" PRId64,
-	    p.end, t.retrieved, t.wire_size, t.topped, t.removed,
+	    pop3_why_ended(&p), t.retrieved, t.wire_size, t.topped, t.removed,
 	    drop->count - t.removed, (clock_ms() - begin) / 1000);
 }
