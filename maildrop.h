@@ -32,7 +32,9 @@ struct span {
 	off_t at;
 	uint64_t bytes;
 	uint64_t wire_size; /* of the whole message */
-	bool failed;        /* maildrop_read has returned -1 */
+	/* Why maildrop_read has returned -1; neither: it has not. */
+	bool is_short; /* the file has ended before the message */
+	int error;     /* the errno */
 };
 
 struct store_ops;
@@ -123,7 +125,7 @@ enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
 
 /*
  * Reads the next bytes of *s, at most size. Returns their number, 0 at the end
- * of the message, or -1 if they cannot be read.
+ * of the message, or -1 with the reason in *s if they cannot be read.
  */
 ssize_t maildrop_read(struct span *s, void *to, size_t size);
 
@@ -133,7 +135,8 @@ ssize_t maildrop_read(struct span *s, void *to, size_t size);
  * s->wire_size. Returns true if no read failed, no byte is missing, and the
  * message has not changed since maildrop_begin. If it returns false, the bytes
  * that were read may belong to another message. Then the caller must make sure
- * that the client sees an incomplete answer.
+ * that the client sees an incomplete answer. Logs s->error at most once a
+ * minute.
  */
 bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
     uint64_t sent);

@@ -199,7 +199,7 @@ describe_mailbox(const struct state_mailbox *m, struct mailboxes *boxes,
 		return "not a mailbox that -m can describe";
 	s->mailboxes = boxes;
 	s->path = mailboxes_path(boxes, s->user.name, s->user.home);
-	return s->path != NULL ? NULL : "the path of the mailbox is too long";
+	return s->path != NULL ? NULL : MAILBOXES_NO_PATH;
 }
 
 /*

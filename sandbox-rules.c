@@ -85,8 +85,7 @@ static const struct list {
 	struct option option;
 } lists[] = {
 	{ "preauth",
-	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING
-	    "recvmsg getpeername ",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg ",
 	    false, false, { 0, 0 }, { HOST_SOL_SOCKET, HOST_SO_SNDBUF } },
 	{ "session",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING

@@ -326,6 +326,34 @@ kill_and_login() {
 	    { echo "$said"; return 1; }
 }
 
+@test "the log has the error if the disk fails while RETR or TOP sends a message" {
+	local box=/home/alice/Maildir command n
+	server_stop
+	server_start -m maildir:~/Maildir
+	mkdir -p $box/{cur,new,tmp}
+	{
+		printf 'Subject: big\n\n'
+		yes 'a line of text' | head -n 20000
+	} >$box/new/1000000000.big.mail
+	chown -R alice:alice $box
+	pop alice QUIT
+	for command in "RETR 1" "TOP 1 20000"; do
+		for n in 2 4; do
+			log_mark
+			pop_login alice
+			faults "$(child_pid)" \
+			    -e "inject=pread64:error=EIO:when=$n+"
+			pop_say "$command"
+			timeout 20 cat <&"$pop_in" | tr -d '\r' >"$WORLD/rest"
+			grep -q '^+OK' "$WORLD/rest"
+			refute grep -qx '\.' "$WORLD/rest"
+			pop_close
+			log_has 'failed .*what="reading message 1" error="Input/output error" more=0$'
+			log_has 'logout .*reason=failed .*deleted=0 left=1 '
+		done
+	done
+}
+
 # bats test_tags=fault:4-1,promise:7
 @test "QUIT's answer is true and no kept message changes if any system call of QUIT fails" {
 	sweep_quit mixed session
