@@ -120,7 +120,7 @@ main_pid() {
 @test "systemd-sysusers makes the users of kpopd, and systemd-tmpfiles its state directory" {
 	local file
 	for file in passwd group shadow; do
-		cp "$root/etc/$file" "$WORLD/$file"
+		cp "$root/etc/$file" "$WORLD/machine.$file"
 		sed -i '/^kpopd/d' "$root/etc/$file"
 	done
 	rm -rf "$root/var/lib/kpopd"
@@ -132,7 +132,7 @@ main_pid() {
 	done
 	[ "$(stat -c '%U:%G %a' "$root/var/lib/kpopd")" = "root:root 755" ]
 	for file in passwd group shadow; do
-		cp "$WORLD/$file" "$root/etc/$file"
+		cp "$WORLD/machine.$file" "$root/etc/$file"
 	done
 }
 
