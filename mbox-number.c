@@ -66,7 +66,6 @@ struct numbering {
 	uint64_t filter[FILTER_BITS / 64]; /* of the retired ids */
 	bool can_read;
 	bool has_suffixes; /* a message has got an id with B */
-	bool has_unknown;  /* a random number replaces a body's hash */
 };
 
 bool
@@ -172,7 +171,8 @@ find_numbered(struct numbering *n)
  * Computes the hash of the body of message i, unless r->body already has it.
  * Returns true if r->body is the hash. If the body cannot be read any more,
  * returns false, and r->body becomes a random number. No other message can get
- * an id with this number.
+ * an id with this number. Later sessions must not take it for a hash, so the
+ * file of the index does not change any more.
  */
 static bool
 learn_body(struct numbering *n, size_t i, struct list_record *r)
@@ -186,7 +186,8 @@ learn_body(struct numbering *n, size_t i, struct list_record *r)
 		return true;
 	arc4random_buf(&r->body, sizeof(r->body));
 	r->body |= 1;
-	n->has_unknown = true;
+	index_detach(n->list->index);
+	n->list->source.state = -1;
 	return false;
 }
 
@@ -411,9 +412,6 @@ number_messages(struct numbering *n)
 	table_free(n->table);
 	table_free(n->old);
 	l->note.numbered = l->count;
-	/* Ids with random numbers are for this session only. */
-	if (n->has_unknown)
-		l->source.state = -1;
 }
 
 void

@@ -10,8 +10,8 @@
  * Numbers the messages that are not numbered yet: decides their unique ids. If
  * can_read is true, the mailbox has not changed since it was listed, so bodies
  * can be read from it. If an id needs the hash of a body that cannot be read, a
- * random number takes the place of the hash, and the list is not saved
- * (source.state becomes -1).
+ * random number takes the place of the hash. The list is then no longer saved
+ * (source.state becomes -1), and the file of the index no longer changes.
  */
 void number_new(struct list *l, bool can_read);
 

@@ -994,6 +994,69 @@ a_removed_id_is_not_given_to_a_late_message(void)
 #undef OTHER
 }
 
+/* The three messages of the tests below. The first two have one header. */
+#define FIRST "From a\nMessage-ID: 1\n\n1\n\n"
+#define SECOND "From b\nMessage-ID: 1\n\n2\n\n"
+#define THIRD "From c\nMessage-ID: 3\n\n3\n\n"
+
+/*
+ * Opens a session on a mailbox that another program has written long ago. The
+ * mailbox is treated as a large one. Stores the ids of all messages.
+ */
+static void
+ids_of_large(const char *spool, char ids[3][UIDL_SIZE])
+{
+	struct maildrop drop;
+
+	store(spool, strlen(spool));
+	tick.tv_nsec++;
+	memset(ids, 0, 3 * sizeof(*ids));
+	CHECK(begin(&drop) == DROP_OK && drop.count <= 3);
+	for (size_t n = 1; n <= drop.count; n++)
+		maildrop_uidl(&drop, n, ids[n - 1]);
+}
+
+/*
+ * Mail arrives after the login and before UIDL, so that the bodies of two
+ * messages with one header cannot be read. Their ids are then made of random
+ * numbers. The next session does not have these ids. The first message may have
+ * got its id in an earlier session, and keeps that id.
+ */
+static void
+random_ids_last_for_one_session(void)
+{
+	char want[3][UIDL_SIZE], ids[3][UIDL_SIZE];
+	struct maildrop drop;
+
+	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+	cache_small = 0;
+	for (int known = 0; known < 2; known++) {
+		unlinkat(top, "state/index", 0);
+		ids_of_large(FIRST SECOND THIRD, want);
+		unlinkat(top, "state/index", 0);
+		if (known != 0)
+			ids_of_large(FIRST, ids);
+		store(FIRST SECOND, strlen(FIRST SECOND));
+		tick.tv_nsec++;
+		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
+		append(THIRD);
+		tick.tv_nsec++;
+		maildrop_uidl(&drop, 1, ids[0]);
+		maildrop_uidl(&drop, 2, ids[1]);
+		CHECK(strcmp(ids[1], want[1]) != 0);
+		ids_of_large(FIRST SECOND THIRD, ids);
+		CHECK(memcmp(ids, want, sizeof(ids)) == 0);
+		/* A new list has the same ids. */
+		cache_small = (off_t)4 << 20;
+		ids_of_large(FIRST SECOND THIRD, ids);
+		CHECK(memcmp(ids, want, sizeof(ids)) == 0);
+		cache_small = 0;
+	}
+	unlinkat(top, "state/index", 0);
+	cache_small = (off_t)4 << 20;
+	tick.tv_sec = 0;
+}
+
 /*
  * Two changes in one tick of the clock leave the same times. A fingerprint that
  * was taken between the two changes must not be trusted after the second
@@ -1615,6 +1678,7 @@ main(int argc, char **argv)
 	equal_messages_keep_their_number();
 	a_damaged_list_ends_no_lock();
 	a_removed_id_is_not_given_to_a_late_message();
+	random_ids_last_for_one_session();
 	two_changes_in_a_tick_are_two();
 	equal_messages_are_found_soon();
 	random_mailboxes(many, many / 10);
