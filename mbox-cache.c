@@ -180,7 +180,7 @@ read_on(struct list *l, const struct fingerprint *now, struct list *before)
 	if (before != NULL)
 		number_all(l, before);
 	else if (now->stable != 1 || now->size <= cache_small)
-		number_new(l, true);
+		number_new(l, NULL);
 	save_list(l);
 	return result;
 }
@@ -281,11 +281,11 @@ cache_update(struct list *l, const struct fingerprint *now)
 }
 
 void
-cache_number(struct list *l, bool can_read)
+cache_number(struct list *l, const struct fingerprint *listed)
 {
 	if (l->note.numbered == l->count)
 		return;
-	number_new(l, can_read);
+	number_new(l, listed);
 	save_list(l);
 }
 

@@ -409,7 +409,7 @@ find_message(struct mbox *m, size_t i, off_t size, struct list_message *where,
 	 */
 	if (!list_is_verified(&m->list, i) &&
 	    m->list.note.numbered != m->list.count && spool_is_unchanged(m))
-		cache_number(&m->list, true);
+		cache_number(&m->list, &m->listed);
 	*where = one = find_listed(m, i);
 	*certain = find_is_certain(m, i);
 	if (*certain ? has_boundaries(m, &one, size) :

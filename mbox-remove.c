@@ -220,7 +220,7 @@ remove_marked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	 * removed messages.
 	 */
 	if (spool_is_unchanged(m))
-		cache_number(&m->list, true);
+		cache_number(&m->list, &m->listed);
 	repair_before_removal(m, marks);
 	if ((error = spool_lock(m, true)) != DROP_OK)
 		return error;

@@ -994,6 +994,27 @@ a_removed_id_is_not_given_to_a_late_message(void)
 #undef OTHER
 }
 
+/*
+ * The linker replaces table_next by this function (--wrap). The function counts
+ * the messages over which searches pass. If there is a text, another program
+ * first overwrites the mailbox with it.
+ */
+static size_t passed;
+static const char *overwritten;
+size_t __real_table_next(const struct table *, size_t);
+size_t __wrap_table_next(const struct table *, size_t);
+size_t
+__wrap_table_next(const struct table *ids, size_t i)
+{
+	passed++;
+	if (overwritten != NULL) {
+		store(overwritten, strlen(overwritten));
+		tick.tv_nsec++;
+		overwritten = NULL;
+	}
+	return __real_table_next(ids, i);
+}
+
 /* The three messages of the tests below. The first two have one header. */
 #define FIRST "From a\nMessage-ID: 1\n\n1\n\n"
 #define SECOND "From b\nMessage-ID: 1\n\n2\n\n"
@@ -1058,6 +1079,36 @@ random_ids_last_for_one_session(void)
 }
 
 /*
+ * Another program moves the messages while UIDL reads the bodies of two
+ * messages with one header. Each keeps its id: the body of the second does not
+ * become the owner of the first one's id.
+ */
+static void
+a_body_that_moved_owns_no_id(void)
+{
+	char want[3][UIDL_SIZE], ids[3][UIDL_SIZE];
+	struct maildrop drop;
+
+	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+	cache_small = 0;
+	unlinkat(top, "state/index", 0);
+	ids_of_large(FIRST SECOND THIRD, want);
+	unlinkat(top, "state/index", 0);
+	ids_of_large(THIRD FIRST, ids);
+	store(THIRD FIRST SECOND THIRD, strlen(THIRD FIRST SECOND THIRD));
+	tick.tv_nsec++;
+	CHECK(begin(&drop) == DROP_OK && drop.count == 4);
+	overwritten = FIRST SECOND THIRD;
+	maildrop_uidl(&drop, 1, ids[0]);
+	CHECK(overwritten == NULL);
+	ids_of_large(FIRST SECOND THIRD, ids);
+	CHECK(memcmp(ids, want, sizeof(ids)) == 0);
+	unlinkat(top, "state/index", 0);
+	cache_small = (off_t)4 << 20;
+	tick.tv_sec = 0;
+}
+
+/*
  * Two changes in one tick of the clock leave the same times. A fingerprint that
  * was taken between the two changes must not be trusted after the second
  * change.
@@ -1101,20 +1152,6 @@ two_changes_in_a_tick_are_two(void)
 		CHECK(load(after, sizeof(after)) == sizeof(wanted) - 1 &&
 		    memcmp(after, wanted, sizeof(wanted) - 1) == 0);
 	}
-}
-
-/*
- * The linker replaces table_next by this function (--wrap). The function counts
- * the messages over which searches pass.
- */
-static size_t passed;
-size_t __real_table_next(const struct table *, size_t);
-size_t __wrap_table_next(const struct table *, size_t);
-size_t
-__wrap_table_next(const struct table *ids, size_t i)
-{
-	passed++;
-	return __real_table_next(ids, i);
 }
 
 /*
@@ -1679,6 +1716,7 @@ main(int argc, char **argv)
 	a_damaged_list_ends_no_lock();
 	a_removed_id_is_not_given_to_a_late_message();
 	random_ids_last_for_one_session();
+	a_body_that_moved_owns_no_id();
 	two_changes_in_a_tick_are_two();
 	equal_messages_are_found_soon();
 	random_mailboxes(many, many / 10);
