@@ -239,8 +239,9 @@ list_locked(struct mbox *m)
 
 /*
  * Makes a fresh list, unless the present one is still up to date. Locks the
- * mailbox for this time, unless a removal has already locked it. Returns as
- * find_message does.
+ * mailbox for this time, unless a removal has already locked it. Returns
+ * DROP_CHANGED if a removal has taken messages of a list that is out of date.
+ * In all other cases returns as find_message does.
  */
 static enum drop_error
 list_afresh(struct mbox *m)
@@ -252,6 +253,8 @@ list_afresh(struct mbox *m)
 	if (f->exists && fingerprint_look(&now, m->fd) == 0 &&
 	    fingerprint_same(&f->mailbox, &now))
 		return DROP_OK;
+	if (f->taken != NULL)
+		return DROP_CHANGED;
 	discard_fresh(f);
 	if (!m->is_removing && (error = spool_lock(m, false)) != DROP_OK)
 		return error;

@@ -995,24 +995,47 @@ a_removed_id_is_not_given_to_a_late_message(void)
 }
 
 /*
+ * If there is a text, another program overwrites the mailbox with it, without a
+ * lock, after this number of calls of the two functions below.
+ */
+static const char *overwritten;
+static size_t overwritten_after;
+
+static void
+overwrite(void)
+{
+	if (overwritten == NULL || overwritten_after-- > 0)
+		return;
+	store(overwritten, strlen(overwritten));
+	tick.tv_nsec++;
+	overwritten = NULL;
+}
+
+/*
  * The linker replaces table_next by this function (--wrap). The function counts
- * the messages over which searches pass. If there is a text, another program
- * first overwrites the mailbox with it.
+ * the messages over which searches pass.
  */
 static size_t passed;
-static const char *overwritten;
 size_t __real_table_next(const struct table *, size_t);
 size_t __wrap_table_next(const struct table *, size_t);
 size_t
 __wrap_table_next(const struct table *ids, size_t i)
 {
 	passed++;
-	if (overwritten != NULL) {
-		store(overwritten, strlen(overwritten));
-		tick.tv_nsec++;
-		overwritten = NULL;
-	}
+	overwrite();
 	return __real_table_next(ids, i);
+}
+
+/* The linker replaces boundary_is_at by this function (--wrap). */
+bool __real_boundary_is_at(int, off_t, off_t, off_t *);
+bool __wrap_boundary_is_at(int, off_t, off_t, off_t *);
+bool
+__wrap_boundary_is_at(int fd, off_t at, off_t size, off_t *empty)
+{
+	bool result = __real_boundary_is_at(fd, at, size, empty);
+
+	overwrite();
+	return result;
 }
 
 /* The three messages of the tests below. The first two have one header. */
@@ -1099,6 +1122,7 @@ a_body_that_moved_owns_no_id(void)
 	tick.tv_nsec++;
 	CHECK(begin(&drop) == DROP_OK && drop.count == 4);
 	overwritten = FIRST SECOND THIRD;
+	overwritten_after = 0;
 	maildrop_uidl(&drop, 1, ids[0]);
 	CHECK(overwritten == NULL);
 	ids_of_large(FIRST SECOND THIRD, ids);
@@ -1106,6 +1130,67 @@ a_body_that_moved_owns_no_id(void)
 	unlinkat(top, "state/index", 0);
 	cache_small = (off_t)4 << 20;
 	tick.tv_sec = 0;
+}
+
+#define MESSAGE(n) "From a\nMessage-ID: " n "\n\n" n "\n\n"
+
+/*
+ * Two of five messages are removed. At any moment of the search for them, a
+ * program that ignores the locks moves all messages. The others are kept. Some
+ * of the moves make the list of the mailbox much longer.
+ */
+static void
+a_removal_keeps_what_moves_meanwhile(void)
+{
+	static const char five[] =
+	    MESSAGE("1") MESSAGE("2") MESSAGE("3") MESSAGE("4") MESSAGE("5");
+	static const char *const others[] = { MESSAGE("1"), MESSAGE("3"),
+		MESSAGE("5") };
+	enum { ONE = sizeof(MESSAGE("1")) - 1, MANY_OTHERS = 300 };
+	static char spool[MANY_OTHERS * (ONE + 10)], left[sizeof(spool)];
+	bool is_over = false;
+
+	for (size_t k = 0; !is_over; k++) {
+		is_over = true;
+		for (int way = 0; way < 4; way++) {
+			struct maildrop drop;
+			size_t removed, n = 0;
+
+			tick = (struct timespec){ .tv_sec = 1000000000 };
+			unlinkat(top, "state/index", 0);
+			snprintf(spool, sizeof(spool), "%s%s", MESSAGE("0"),
+			    five);
+			store(spool, strlen(spool));
+			CHECK(begin(&drop) == DROP_OK && drop.count == 6);
+			maildrop_mark(&drop, 3);
+			maildrop_mark(&drop, 5);
+			/* In half of the cases the messages have moved before,
+			 * and must be searched. */
+			if (way % 2 != 0) {
+				store(five, strlen(five));
+				tick.tv_nsec++;
+			}
+			for (int i = 0; way >= 2 && i < MANY_OTHERS; i++)
+				n += (size_t)sprintf(spool + n,
+				    "From b\nMessage-ID: b%d\n\n\n", i);
+			snprintf(spool + n, sizeof(spool) - n, "%s%s%s",
+			    way % 2 != 0 ? MESSAGE("6") : "", five,
+			    way % 2 == 0 ? MESSAGE("6") : "");
+			overwritten = spool;
+			overwritten_after = k;
+			maildrop_commit(&drop, &removed);
+			is_over &= overwritten != NULL;
+			tick.tv_sec = 0;
+			if (overwritten != NULL)
+				continue;
+			n = load(left, sizeof(left) - 1);
+			left[n] = '\0';
+			CHECK(n == strlen(spool) - removed * ONE);
+			for (size_t i = 0; i < 3; i++)
+				CHECK(strstr(left, others[i]) != NULL);
+		}
+	}
+	overwritten = NULL;
 }
 
 /*
@@ -1717,6 +1802,7 @@ main(int argc, char **argv)
 	a_removed_id_is_not_given_to_a_late_message();
 	random_ids_last_for_one_session();
 	a_body_that_moved_owns_no_id();
+	a_removal_keeps_what_moves_meanwhile();
 	two_changes_in_a_tick_are_two();
 	equal_messages_are_found_soon();
 	random_mailboxes(many, many / 10);
