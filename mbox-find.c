@@ -249,6 +249,7 @@ list_afresh(struct mbox *m)
 	struct fresh *f = &m->fresh;
 	enum drop_error error = DROP_OK;
 	struct fingerprint now;
+	int number;
 
 	if (f->exists && fingerprint_look(&now, m->fd) == 0 &&
 	    fingerprint_same(&f->mailbox, &now))
@@ -259,8 +260,10 @@ list_afresh(struct mbox *m)
 	if (!m->is_removing && (error = spool_lock(m, false)) != DROP_OK)
 		return error;
 	error = list_locked(m);
+	number = errno;
 	if (!m->is_removing)
 		spool_unlock(m);
+	errno = number;
 	if (error != DROP_OK)
 		return error;
 	f->by_header = table_by_header(&f->list, 0);

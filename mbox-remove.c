@@ -176,9 +176,15 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	struct range *ranges;
 	struct fingerprint now;
 	bool unchanged;
+	int same;
 	size_t n;
 
-	if (!spool_is_same_file(m) || fingerprint_look(&now, m->fd) == -1) {
+	if ((same = spool_is_same_file(m)) == -1 ||
+	    fingerprint_look(&now, m->fd) == -1) {
+		log_failed("removing messages");
+		return DROP_FAILED;
+	}
+	if (same == 0) {
 		log_failed_at(LOG_WARNING,
 		    "another program replaced the mailbox",
 		    "removing messages");
@@ -193,11 +199,13 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 		unchanged = false;
 		n = find_anywhere(m, marks, ranges, &error);
 	}
-	if (error != DROP_OK)
+	if (error == DROP_CHANGED)
 		log_failed_at(LOG_WARNING,
 		    "another program changed the mailbox", "removing messages");
-	if (error != DROP_OK && error != DROP_CHANGED)
+	else if (error != DROP_OK) {
+		log_failed("removing messages");
 		return error;
+	}
 	switch (ranges_remove(&box, ranges, n)) {
 	case RANGES_REMOVED:
 		*removed = n;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <regex.h>
 #include <stdbool.h>
@@ -1132,6 +1133,103 @@ a_body_that_moved_owns_no_id(void)
 	tick.tv_sec = 0;
 }
 
+/*
+ * The linker replaces pread and fstatat by these functions (--wrap). While
+ * unreadable is true, the spool cannot be read. While unnamed is true, its name
+ * cannot be looked up.
+ */
+static bool unreadable, unnamed;
+ssize_t __real_pread(int, void *, size_t, off_t);
+ssize_t __wrap_pread(int, void *, size_t, off_t);
+ssize_t __wrap___pread_chk(int, void *, size_t, off_t, size_t);
+int __real_fstatat(int, const char *, struct stat *, int);
+int __wrap_fstatat(int, const char *, struct stat *, int);
+
+static bool
+is_spool(int fd)
+{
+	struct stat st, spool;
+
+	return __real_fstat(fd, &st) == 0 &&
+	    __real_fstatat(top, "spool", &spool, 0) == 0 &&
+	    st.st_ino == spool.st_ino;
+}
+
+ssize_t
+__wrap_pread(int fd, void *to, size_t n, off_t at)
+{
+	if (unreadable && is_spool(fd)) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_pread(fd, to, n, at);
+}
+
+ssize_t
+__wrap___pread_chk(int fd, void *to, size_t n, off_t at, size_t room)
+{
+	CHECK(n <= room);
+	return __wrap_pread(fd, to, n, at);
+}
+
+int
+__wrap_fstatat(int dir, const char *name, struct stat *st, int flags)
+{
+	if (unnamed && strcmp(name, "spool") == 0) {
+		errno = EACCES;
+		return -1;
+	}
+	return __real_fstatat(dir, name, st, flags);
+}
+
+/*
+ * The linker replaces the functions that log an error by these (--wrap). They
+ * store the error's text.
+ */
+static char logged[100];
+void __wrap_log_failed_at(int, const char *, const char *, ...);
+void __wrap_log_failed(const char *, ...);
+void
+__wrap_log_failed_at(int priority, const char *why, const char *format, ...)
+{
+	(void)priority, (void)format;
+	strlcpy(logged, why != NULL ? why : strerror(errno), sizeof(logged));
+}
+
+void
+__wrap_log_failed(const char *format, ...)
+{
+	__wrap_log_failed_at(0, NULL, format);
+}
+
+/*
+ * A removal that fails because the mailbox cannot be read, or its name cannot
+ * be looked up, names that error and no change by another program.
+ */
+static void
+an_error_is_no_change(void)
+{
+	for (int way = 0; way < 2; way++) {
+		struct maildrop drop;
+		size_t removed;
+
+		store(FIRST THIRD, strlen(FIRST THIRD));
+		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
+		maildrop_mark(&drop, 1);
+		append(SECOND);
+		unreadable = way == 0;
+		unnamed = way == 1;
+		CHECK(maildrop_commit(&drop, &removed) == DROP_FAILED &&
+		    removed == 0);
+		CHECK(strcmp(logged, strerror(way == 0 ? EIO : EACCES)) == 0);
+		unreadable = false;
+		/* A login names the error, too. */
+		CHECK(way == 0 || begin(&drop) == DROP_FAILED);
+		CHECK(strcmp(logged, strerror(way == 0 ? EIO : EACCES)) == 0);
+		unnamed = false;
+	}
+}
+
 #define MESSAGE(n) "From a\nMessage-ID: " n "\n\n" n "\n\n"
 
 /*
@@ -1803,6 +1901,7 @@ main(int argc, char **argv)
 	random_ids_last_for_one_session();
 	a_body_that_moved_owns_no_id();
 	a_removal_keeps_what_moves_meanwhile();
+	an_error_is_no_change();
 	two_changes_in_a_tick_are_two();
 	equal_messages_are_found_soon();
 	random_mailboxes(many, many / 10);
