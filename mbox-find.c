@@ -221,20 +221,18 @@ list_locked(struct mbox *m)
 {
 	struct fresh *f = &m->fresh;
 	struct list_source source = spool_source(m);
+	enum scan_result result;
 
 	/* Later sessions use the fresh list, not the session's list. */
 	cache_distrust(&m->list);
 	if (fingerprint_take(&f->mailbox, m->fd) == -1)
 		fatal("fstat of the mailbox");
 	/* Do not log a failure: a client can cause it again and again. */
-	switch (cache_make(&f->list, &source, &f->mailbox, &m->list)) {
-	case SCAN_DONE:
+	result = cache_make(&f->list, &source, &f->mailbox, &m->list);
+	if (result == SCAN_DONE)
 		return DROP_OK;
-	case SCAN_FOREIGN:
-		return DROP_CHANGED;
-	default:
-		return DROP_FAILED;
-	}
+	list_free(&f->list);
+	return result == SCAN_FOREIGN ? DROP_CHANGED : DROP_FAILED;
 }
 
 /*
