@@ -383,18 +383,24 @@ find_moved(struct mbox *m, const struct list_message *one,
 
 /*
  * Finds the message *one, which is not at its listed offset, in order to send
- * it. If the fingerprint of the fresh list is not stable, also compares the
- * found message with the file, because the file may have changed in the same
- * tick of the clock after the listing.
+ * it. If the fingerprint of the fresh list is not stable, the file may have
+ * changed in the same tick of the clock after the listing. Then also compares
+ * the found message with the file. Makes the list once more if the found
+ * message differs, or if none is found and the tick has passed. (Earlier, the
+ * new list would prove no more, and a client could cause it again and again.)
  */
 static enum drop_error
 find_to_send(struct mbox *m, const struct list_message *one,
     struct list_message *where)
 {
+	const struct fresh *f = &m->fresh;
 	enum drop_error error = find_moved(m, one, where);
+	struct fingerprint now;
 
-	if (error != DROP_OK || m->fresh.mailbox.stable == 1 ||
-	    find_is_in_place(m, where, m->fresh.mailbox.size))
+	if (!f->exists || f->mailbox.stable == 1 ||
+	    (error == DROP_OK ?
+		    find_is_in_place(m, where, f->mailbox.size) :
+		    fingerprint_take(&now, m->fd) == -1 || now.stable != 1))
 		return error;
 	discard_fresh(&m->fresh);
 	return find_moved(m, one, where);

@@ -1134,6 +1134,30 @@ a_body_that_moved_owns_no_id(void)
 }
 
 /*
+ * A message is found although the mailbox has changed twice in one tick, and
+ * the list that was made between the changes is out of date. Only its body
+ * tells the message from another one with the same header.
+ */
+static void
+a_shared_header_is_found_after_two_changes(void)
+{
+	static const struct text one = TEXT("Message-ID: 1\r\n\r\n1\r\n");
+	struct maildrop drop;
+	struct span s;
+
+	store(FIRST SECOND THIRD, strlen(FIRST SECOND THIRD));
+	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+	CHECK(clock_gettime(CLOCK_REALTIME, &tick) == 0);
+	store(SECOND THIRD FIRST, strlen(SECOND THIRD FIRST));
+	CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
+	store(THIRD FIRST SECOND, strlen(THIRD FIRST SECOND));
+	/* Wait until the tick has passed. */
+	CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
+	drop_check_message(&drop, 1, &one);
+	tick.tv_sec = 0;
+}
+
+/*
  * The linker replaces pread and fstatat by these functions (--wrap). While
  * unreadable is true, the spool cannot be read. While unnamed is true, its name
  * cannot be looked up.
@@ -1902,6 +1926,7 @@ main(int argc, char **argv)
 	a_body_that_moved_owns_no_id();
 	a_removal_keeps_what_moves_meanwhile();
 	an_error_is_no_change();
+	a_shared_header_is_found_after_two_changes();
 	two_changes_in_a_tick_are_two();
 	equal_messages_are_found_soon();
 	random_mailboxes(many, many / 10);
