@@ -268,10 +268,19 @@ cache_update(struct list *l, const struct fingerprint *now)
 {
 	struct list before;
 	enum scan_result result;
-	size_t count;
+	size_t count, had = l->count;
 
 	if (has_grown(l, now, &count) && list_truncate(l, count)) {
 		l->note.unverified = l->count;
+		/*
+		 * New records take the place of the truncated ones at once. If
+		 * the session ends before the list is saved, a note that counts
+		 * the truncated records would have wrong totals.
+		 */
+		if (count < had) {
+			l->note.mailbox.stable = 0;
+			save_list(l);
+		}
 		return read_on(l, now, NULL);
 	}
 	before = *l;

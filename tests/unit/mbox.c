@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <ctype.h>
 #include <errno.h>
@@ -1014,9 +1015,11 @@ overwrite(void)
 
 /*
  * The linker replaces table_next by this function (--wrap). The function counts
- * the messages over which searches pass.
+ * the messages over which searches pass. If dies is true, the session is killed
+ * there.
  */
 static size_t passed;
+static bool dies;
 size_t __real_table_next(const struct table *, size_t);
 size_t __wrap_table_next(const struct table *, size_t);
 size_t
@@ -1024,6 +1027,8 @@ __wrap_table_next(const struct table *ids, size_t i)
 {
 	passed++;
 	overwrite();
+	if (dies)
+		_exit(0);
 	return __real_table_next(ids, i);
 }
 
@@ -1155,6 +1160,48 @@ a_shared_header_is_found_after_two_changes(void)
 	CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
 	drop_check_message(&drop, 1, &one);
 	tick.tv_sec = 0;
+}
+
+/*
+ * A session is killed after it has replaced records in the list of a large
+ * mailbox, whose last message has become longer. The next session reports the
+ * size of the mailbox.
+ */
+static void
+a_killed_login_leaves_the_size_right(void)
+{
+	static const char longer[] =
+	    "From b\nMessage-ID: 1\nStatus: RO\n\n2\n\n";
+	char spool[200];
+	struct maildrop drop;
+	uint64_t wire_size;
+	pid_t child;
+	int status;
+
+	cache_small = 0;
+	unlinkat(top, "state/index", 0);
+	store(THIRD, strlen(THIRD));
+	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+	CHECK(begin(&drop) == DROP_OK && drop.count == 1);
+	tick.tv_sec = 0;
+	append(SECOND);
+	/* This list is not stable, and reads the second message again. */
+	CHECK(begin(&drop) == DROP_OK && drop.count == 2);
+	snprintf(spool, sizeof(spool), "%s%s%s", THIRD, longer, FIRST);
+	store(spool, strlen(spool));
+	child = fork();
+	if (child == 0) {
+		dies = true;
+		begin(&drop);
+		_exit(1);
+	}
+	CHECK(child != -1 && waitpid(child, &status, 0) == child &&
+	    status == 0);
+	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+	wire_size = drop.wire_size;
+	unlinkat(top, "state/index", 0);
+	CHECK(begin(&drop) == DROP_OK && drop.wire_size == wire_size);
+	cache_small = (off_t)4 << 20;
 }
 
 /*
@@ -1925,6 +1972,7 @@ main(int argc, char **argv)
 	random_ids_last_for_one_session();
 	a_body_that_moved_owns_no_id();
 	a_removal_keeps_what_moves_meanwhile();
+	a_killed_login_leaves_the_size_right();
 	an_error_is_no_change();
 	a_shared_header_is_found_after_two_changes();
 	two_changes_in_a_tick_are_two();
