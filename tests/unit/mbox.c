@@ -1050,11 +1050,11 @@ __wrap_boundary_is_at(int fd, off_t at, off_t size, off_t *empty)
 #define THIRD "From c\nMessage-ID: 3\n\n3\n\n"
 
 /*
- * Opens a session on a mailbox that another program has written long ago. The
- * mailbox is treated as a large one. Stores the ids of all messages.
+ * Opens a session on a mailbox that another program has just written. Stores
+ * the ids of all messages.
  */
 static void
-ids_of_large(const char *spool, char ids[3][UIDL_SIZE])
+ids_of(const char *spool, char ids[3][UIDL_SIZE])
 {
 	struct maildrop drop;
 
@@ -1082,10 +1082,10 @@ random_ids_last_for_one_session(void)
 	cache_small = 0;
 	for (int known = 0; known < 2; known++) {
 		unlinkat(top, "state/index", 0);
-		ids_of_large(FIRST SECOND THIRD, want);
+		ids_of(FIRST SECOND THIRD, want);
 		unlinkat(top, "state/index", 0);
 		if (known != 0)
-			ids_of_large(FIRST, ids);
+			ids_of(FIRST, ids);
 		store(FIRST SECOND, strlen(FIRST SECOND));
 		tick.tv_nsec++;
 		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
@@ -1094,11 +1094,11 @@ random_ids_last_for_one_session(void)
 		maildrop_uidl(&drop, 1, ids[0]);
 		maildrop_uidl(&drop, 2, ids[1]);
 		CHECK(strcmp(ids[1], want[1]) != 0);
-		ids_of_large(FIRST SECOND THIRD, ids);
+		ids_of(FIRST SECOND THIRD, ids);
 		CHECK(memcmp(ids, want, sizeof(ids)) == 0);
 		/* A new list has the same ids. */
 		cache_small = (off_t)4 << 20;
-		ids_of_large(FIRST SECOND THIRD, ids);
+		ids_of(FIRST SECOND THIRD, ids);
 		CHECK(memcmp(ids, want, sizeof(ids)) == 0);
 		cache_small = 0;
 	}
@@ -1121,9 +1121,9 @@ a_body_that_moved_owns_no_id(void)
 	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
 	cache_small = 0;
 	unlinkat(top, "state/index", 0);
-	ids_of_large(FIRST SECOND THIRD, want);
+	ids_of(FIRST SECOND THIRD, want);
 	unlinkat(top, "state/index", 0);
-	ids_of_large(THIRD FIRST, ids);
+	ids_of(THIRD FIRST, ids);
 	store(THIRD FIRST SECOND THIRD, strlen(THIRD FIRST SECOND THIRD));
 	tick.tv_nsec++;
 	CHECK(begin(&drop) == DROP_OK && drop.count == 4);
@@ -1131,7 +1131,7 @@ a_body_that_moved_owns_no_id(void)
 	overwritten_after = 0;
 	maildrop_uidl(&drop, 1, ids[0]);
 	CHECK(overwritten == NULL);
-	ids_of_large(FIRST SECOND THIRD, ids);
+	ids_of(FIRST SECOND THIRD, ids);
 	CHECK(memcmp(ids, want, sizeof(ids)) == 0);
 	unlinkat(top, "state/index", 0);
 	cache_small = (off_t)4 << 20;
@@ -1160,6 +1160,32 @@ a_shared_header_is_found_after_two_changes(void)
 	CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
 	drop_check_message(&drop, 1, &one);
 	tick.tv_sec = 0;
+}
+
+/*
+ * A message gets the header of an older one during the session, and the session
+ * makes a new list. Then the older message is removed, and the session makes
+ * one more list. The other message still does not have the id of the older one,
+ * which a client may have fetched.
+ */
+static void
+the_second_new_list_knows_the_first(void)
+{
+	char old[3][UIDL_SIZE], ids[3][UIDL_SIZE];
+	struct maildrop drop;
+	struct span s;
+
+	unlinkat(top, "state/index", 0);
+	ids_of(FIRST, old);
+	CHECK(begin(&drop) == DROP_OK && drop.count == 1);
+	store(THIRD FIRST SECOND, strlen(THIRD FIRST SECOND));
+	/* No body was listed, so the older message cannot be proven. */
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_CHANGED);
+	store(THIRD SECOND, strlen(THIRD SECOND));
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_CHANGED);
+	ids_of(THIRD SECOND, ids);
+	CHECK(strcmp(ids[1], old[0]) != 0);
+	unlinkat(top, "state/index", 0);
 }
 
 /*
@@ -1973,6 +1999,7 @@ main(int argc, char **argv)
 	a_body_that_moved_owns_no_id();
 	a_removal_keeps_what_moves_meanwhile();
 	a_killed_login_leaves_the_size_right();
+	the_second_new_list_knows_the_first();
 	an_error_is_no_change();
 	a_shared_header_is_found_after_two_changes();
 	two_changes_in_a_tick_are_two();
