@@ -23,7 +23,11 @@ enum drop_error {
 	DROP_CHANGED,
 	DROP_DENIED, /* fails until a person removes the cause */
 	DROP_FAILED, /* may succeed later; nothing is lost */
-	DROP_LATER,  /* the removal is decided, but will be finished later */
+	/*
+	 * The removal is decided, but not certainly finished. If there is a
+	 * journal, it will be finished later.
+	 */
+	DROP_LATER,
 };
 
 /* The stored bytes of one message that are still to be read. */
@@ -145,7 +149,8 @@ bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
  * Removes the marked messages and stores the number of removed ones in
  * *removed. Returns DROP_OK if all are removed, or DROP_CHANGED if some of them
  * could not be identified. Returns DROP_BUSY, DROP_DENIED or DROP_FAILED if
- * none is removed. Returns DROP_LATER if the removal will be finished later.
+ * none is removed. Returns DROP_LATER if the removal is decided, but not
+ * certainly finished, even if some messages could not be identified.
  */
 enum drop_error maildrop_commit(struct maildrop *m, size_t *removed);
 

@@ -361,7 +361,7 @@ quit(struct pop3 *p, int count, char **args)
 		break;
 	case DROP_LATER:
 		pop3_err(p,
-		    "[SYS/TEMP] the next login will finish the removal");
+		    "[SYS/TEMP] deleted messages may not be removed yet");
 		break;
 	case DROP_FAILED:
 		pop3_err(p, "[SYS/TEMP] nothing removed");

@@ -205,7 +205,7 @@ kill_and_login() {
 	for n in 2 3 4 5; do
 		fsync_fails $n
 		[ "$heard" = \
-		    "-ERR [SYS/TEMP] the next login will finish the removal" ]
+		    "-ERR [SYS/TEMP] deleted messages may not be removed yet" ]
 		tail -n +2 <<<"$seen" | refute grep -E \
 		    '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\('
 		size=$(stat -c %s /var/mail/alice)
@@ -232,7 +232,7 @@ kill_and_login() {
 	pop_say QUIT
 	answer
 	session_ends
-	[ "$heard" = "-ERR [SYS/TEMP] the next login will finish the removal" ]
+	[ "$heard" = "-ERR [SYS/TEMP] deleted messages may not be removed yet" ]
 	[ ! -s /var/mail/alice ]
 	[ "$(last_login)" = 0 ]
 	nothing_else

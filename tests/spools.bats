@@ -806,7 +806,7 @@ has_blocked_writer() {
 		chattr +$attribute "$disk/alice"
 		log_mark
 		pop_ask QUIT \
-		    '^-ERR \[SYS/TEMP\] the next login will finish the removal'
+		    '^-ERR \[SYS/TEMP\] deleted messages may not be removed yet'
 		pop_hear_end
 		await 5 '! pgrep -x kpopd >/dev/null'
 		log_has 'failed .*what="(writing|truncating) the mailbox" error="Operation not permitted"'
