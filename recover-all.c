@@ -45,7 +45,7 @@
 /* The state of --recover. */
 struct recovery_round {
 	const struct options *o;
-	bool is_good;  /* no removal was left unfinished so far */
+	bool is_good;  /* no removal is or may be left unfinished so far */
 	uid_t uid;     /* the uid of the last mailbox */
 	int directory; /* its STATE/users/UID; -1: none yet */
 	/* a line was printed about a removal of this uid that is left */
@@ -313,8 +313,10 @@ recover_all(const struct options *o)
 {
 	struct recovery_round r = { .o = o, .is_good = true, .directory = -1 };
 
-	if (state_each(o->state, recover_one, &r) == -1)
-		err(1, "%s/users", o->state);
+	if (state_each(o->state, recover_one, &r) == -1) {
+		warn("%s/users", o->state);
+		r.is_good = false;
+	}
 	print_rest(&r);
 	return r.is_good ? 0 : 1;
 }

@@ -33,15 +33,16 @@ int state_take_slot(const char *state, uid_t uid);
 /* A mailbox that a login has recorded. */
 struct state_mailbox {
 	uid_t uid;
-	/* NULL: an earlier version recorded only the uid */
+	/* NULL: an earlier version recorded only the uid, or no line is left */
 	const char *user;
 	const char *mailboxes; /* the argument of -m; NULL if user is NULL */
 	int directory;         /* STATE/users/UID, open */
 };
 
 /*
- * Root: calls the function `each` for every recorded mailbox. Returns 0, or -1
- * with errno.
+ * Root: calls the function `each` for every recorded mailbox. If something
+ * cannot be read, goes on with the rest. Returns 0, or -1 with errno if a
+ * mailbox may be missing.
  */
 int state_each(const char *state,
     void (*each)(void *self, const struct state_mailbox *m), void *self);
