@@ -106,7 +106,8 @@ find_unfinished(int directory, uid_t uid)
 
 /*
  * Waits until the recovery and its broker have ended. Kills a process that
- * takes too long. Returns an enum recovery.
+ * takes too long, or that sends another message than one MESSAGE_LOCKED of the
+ * recovery. Returns an enum recovery.
  */
 static int
 await_end(struct watch *w)
@@ -114,13 +115,15 @@ await_end(struct watch *w)
 	struct watch_event e;
 	struct session_message m;
 	int result = RECOVERY_UNREACHABLE;
+	bool is_locked = false;
 
 	while (watch_next(w, &e)) {
-		if (e.packet != NULL && e.role == ROLE_RECOVERY &&
+		if (e.packet != NULL && e.role == ROLE_RECOVERY && !is_locked &&
 		    message_read_session(e.packet, e.size, &m) &&
-		    m.kind == MESSAGE_LOCKED)
+		    m.kind == MESSAGE_LOCKED) {
+			is_locked = true;
 			watch_limit(w, ROLE_RECOVERY, clock_ms() + RECOVERY_MS);
-		else if (e.packet != NULL)
+		} else if (e.packet != NULL)
 			watch_kill(w, e.role, WATCH_WRONG);
 		else if (e.role == ROLE_RECOVERY) {
 			result = recovery_of(e.status);

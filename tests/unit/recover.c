@@ -1,11 +1,13 @@
 /*
- * Unit test of recovery. A state directory that cannot be read to its end never
- * counts as one without unfinished removals.
+ * Unit tests of recovery. A state directory that cannot be read to its end
+ * never counts as one without unfinished removals. A recovery can prolong its
+ * time only once.
  *
- * Runs as any user.
+ * Runs as any user. The children keep that user's rights.
  */
 #include "config.h"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -17,14 +19,23 @@
 
 #include "lock-session.h"
 #include "maildrop-state.h"
+#include "message.h"
+#include "privsep.h"
 #include "process.h"
 #include "recover.h"
+#include "recover-all.h"
 #include "tests/unit/check.h"
 
 static char top[] = "/tmp/kpopd-recover.XXXXXX";
 static int user;           /* STATE/users/UID */
 static bool is_unreadable; /* readdir fails */
 
+static int locks; /* how often the recovery reports that it is locked */
+
+const char *__wrap_account_find_uid(uid_t, const struct account_uids *,
+    struct account *);
+void __wrap_privsep_become(const struct account *);
+void __wrap_recover_by_hand(const struct session *, int);
 struct dirent *__real_readdir(DIR *);
 struct dirent *__wrap_readdir(DIR *);
 void __wrap_syslog(int, const char *, ...);
@@ -50,6 +61,38 @@ void
 __wrap___syslog_chk(int priority, int flag, const char *format, ...)
 {
 	(void)priority, (void)flag, (void)format;
+}
+
+const char *
+__wrap_account_find_uid(uid_t uid, const struct account_uids *uids,
+    struct account *a)
+{
+	(void)uids;
+	*a = (struct account){ .name = "box", .uid = uid };
+	strlcpy(a->home, top, sizeof(a->home));
+	return NULL;
+}
+
+void
+__wrap_privsep_become(const struct account *a)
+{
+	(void)a;
+}
+
+/* Replaces a recovery. It finishes if it may send its messages. */
+void
+__wrap_recover_by_hand(const struct session *s, int channel)
+{
+	char end;
+
+	for (int i = 0; i < locks; i++)
+		message_send_session(channel, MESSAGE_LOCKED, "");
+	/* Wait until the messages are read. If one is wrong, this is killed. */
+	shutdown(channel, SHUT_WR);
+	while (read(channel, &end, 1) > 0)
+		;
+	CHECK(unlinkat(s->directory, "mbox-1/j", 0) == 0);
+	_exit(RECOVERY_FINISHED);
 }
 
 /* Returns the exit status of recover_look for the user's directory. */
@@ -104,6 +147,38 @@ look_for_other_paths(void)
 	CHECK(claim("mbox:~/%u") == DROP_OK);
 }
 
+/*
+ * Runs --recover for one user with an unfinished removal. Returns true if its
+ * exit status and what it prints are these.
+ */
+static bool
+recovers(int status, const char *text)
+{
+	struct options o = { .state = top };
+	char printed[1000];
+	size_t n;
+
+	close(openat(user, "mbox-1/j", O_CREAT | O_WRONLY, 0600));
+	CHECK(mailboxes_read(&o.mailboxes, "maildir:~/%u") == 0);
+	CHECK(freopen("printed", "w+", stdout) != NULL);
+	if (recover_all(&o) != status || fflush(stdout) == EOF)
+		return false;
+	rewind(stdout);
+	n = fread(printed, 1, sizeof(printed) - 1, stdout);
+	printed[n] = '\0';
+	return strstr(printed, text) != NULL;
+}
+
+static void
+recover_one_user(void)
+{
+	CHECK(chdir(top) == 0 && mkdir("users/5555/mbox-1", 0700) == 0);
+	for (locks = 0; locks < 2; locks++)
+		CHECK(recovers(0, ": removal finished\n"));
+	for (; locks < 4; locks++)
+		CHECK(recovers(1, ": not reachable, see syslog\n"));
+}
+
 int
 main(void)
 {
@@ -114,6 +189,7 @@ main(void)
 	CHECK((user = open("users/5555", O_RDONLY | O_DIRECTORY)) != -1);
 	look_for_journals();
 	look_for_other_paths();
+	recover_one_user();
 	snprintf(command, sizeof(command), "rm -r %s", top);
 	CHECK(system(command) == 0);
 	return 0;
