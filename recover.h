@@ -12,6 +12,7 @@ enum recovery {
 	RECOVERY_SET_ASIDE = 3,  /* the journal does not fit the mailbox */
 	RECOVERY_NOTHING = 4,    /* no removal was unfinished */
 	RECOVERY_UNFINISHED = 5, /* recover_look: a removal is unfinished */
+	RECOVERY_REPORTED = 6,   /* --recover has printed that it failed */
 };
 
 /*

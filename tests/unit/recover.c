@@ -1,7 +1,7 @@
 /*
  * Unit tests of recovery. A state directory that cannot be read to its end
  * never counts as one without unfinished removals. A recovery can prolong its
- * time only once.
+ * time only once. --recover prints a line, however a process ends.
  *
  * Runs as any user. The children keep that user's rights.
  */
@@ -14,10 +14,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lock-session.h"
+#include "log.h"
 #include "maildrop-state.h"
 #include "message.h"
 #include "privsep.h"
@@ -30,6 +32,8 @@ static char top[] = "/tmp/kpopd-recover.XXXXXX";
 static int user;           /* STATE/users/UID */
 static bool is_unreadable; /* readdir fails */
 
+/* what the process for a mailbox does when it looks the account up */
+static enum { FIND, FAIL, CRASH } lookup;
 static int locks; /* how often the recovery reports that it is locked */
 
 const char *__wrap_account_find_uid(uid_t, const struct account_uids *,
@@ -68,6 +72,10 @@ __wrap_account_find_uid(uid_t uid, const struct account_uids *uids,
     struct account *a)
 {
 	(void)uids;
+	if (lookup == FAIL)
+		fatal("the lookup");
+	if (lookup == CRASH)
+		raise(SIGKILL);
 	*a = (struct account){ .name = "box", .uid = uid };
 	strlcpy(a->home, top, sizeof(a->home));
 	return NULL;
@@ -177,6 +185,10 @@ recover_one_user(void)
 		CHECK(recovers(0, ": removal finished\n"));
 	for (; locks < 4; locks++)
 		CHECK(recovers(1, ": not reachable, see syslog\n"));
+	lookup = FAIL;
+	CHECK(recovers(1, "uid 5555: not reachable, see syslog\n"));
+	lookup = CRASH;
+	CHECK(recovers(1, "uid 5555: not reachable: ended by signal 9 "));
 }
 
 int
