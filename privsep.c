@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -98,7 +97,7 @@ privsep_make_jail(const char *state, const char *name)
 	    top != -1 ? privsep_make_directory(top, name, 0711, 0, 0) : -1;
 
 	if (jail == -1)
-		exit(1);
+		log_end(1);
 	close(jail);
 	close(top);
 }

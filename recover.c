@@ -166,8 +166,9 @@ recover_look(int directory)
 	 */
 	if (all != NULL)
 		rewinddir(all);
-	while (!found && (entry = readdir(all)) != NULL)
+	while (!found && (errno = 0, (entry = readdir(all)) != NULL))
 		found = entry->d_name[0] != '.' &&
 		    is_unfinished(directory, entry->d_name);
-	_exit(found ? RECOVERY_UNFINISHED : RECOVERY_NOTHING);
+	/* If nothing was found, errno is that of readdir; 0: the end. */
+	_exit(found || errno != 0 ? RECOVERY_UNFINISHED : RECOVERY_NOTHING);
 }

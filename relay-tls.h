@@ -55,7 +55,7 @@ int relay_tls_shake_hands(struct relay_tls *t, struct relay_buffer *wrapped);
  * Hashes a certificate as tls-server-end-point does (RFC 5929 §4.1), for
  * channel bindings. Returns the hash's size, or 0 if there is none.
  */
-unsigned relay_tls_hash_certificate(const X509 *certificate,
+unsigned relay_tls_hash_certificate(X509 *certificate,
     unsigned char hash[EVP_MAX_MD_SIZE]);
 
 /* Keeps OpenSSL's last error in t->error and t->reason. */

@@ -208,7 +208,7 @@ repair_cache(struct replay *r, const char *path)
 		result = write_cache_head(r);
 		if (result == 0)
 			log_event(LOG_NOTICE, "replay",
-			    "what=\"%s starts empty\"", path);
+			    "what=\"%s refuses older authenticators\"", path);
 	}
 	unlock_cache(r);
 	return result == -1 ? -1 : 0;

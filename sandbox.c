@@ -45,6 +45,14 @@
 		COUNT(name##_filter), (struct sock_filter *)name##_filter      \
 	}
 
+/*
+ * The filters permit sigaction only for signals below SIGSYS
+ * (sandbox-rules.c). These are the signals whose handlers a confined process
+ * sets: the broker that of SIGCHLD, the C library that of SIGABRT.
+ */
+_Static_assert(SIGCHLD < SIGSYS && SIGABRT < SIGSYS,
+    "the filters forbid to handle a signal that is not below SIGSYS");
+
 static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_PREAUTH] = FILTER(preauth),
 	[SANDBOX_SESSION] = FILTER(session),

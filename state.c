@@ -394,6 +394,7 @@ struct caller {
 	void (*each)(void *self, const struct state_mailbox *m);
 	void *self;
 	struct state_mailbox m;
+	bool is_called; /* there was a line */
 };
 
 /* Calls the function for a line. Returns false, so that the search goes on. */
@@ -404,8 +405,56 @@ call_each(void *self, const char *name, const char *mailboxes)
 
 	c->m.user = name;
 	c->m.mailboxes = mailboxes;
+	c->is_called = true;
 	c->each(c->self, &c->m);
 	return false;
+}
+
+/*
+ * Calls the function for each line of the uid, or once without a user if no
+ * line can be read. Returns 0, or -1 with errno if the lines cannot be read.
+ */
+static int
+call_lines(int users, struct caller *c)
+{
+	FILE *file = open_lines(users, c->m.uid);
+	int error = file != NULL || errno == ENOENT ? 0 : errno;
+
+	if (file != NULL) {
+		find_line(file, call_each, c);
+		error = ferror(file) ? EIO : 0;
+		fclose(file);
+	}
+	if (!c->is_called)
+		c->each(c->self, &c->m);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+/*
+ * Calls the function for the uid that is the name of an entry of STATE/users.
+ * Other entries are not directories of users. Returns 0, or -1 with errno.
+ */
+static int
+call_entry(int users, const char *name, struct caller *c)
+{
+	const char *problem;
+	int result, error;
+
+	c->m.uid = (uid_t)strtonum(name, 1, UINT32_MAX - 1, &problem);
+	if (problem != NULL)
+		return 0;
+	c->m.directory = openat(users, name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (c->m.directory == -1)
+		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ?
+		    0 :
+		    -1;
+	result = call_lines(users, c);
+	error = errno;
+	close(c->m.directory);
+	errno = error;
+	return result;
 }
 
 int
@@ -418,6 +467,7 @@ state_each(const char *state,
 		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
 	    -1;
 	const struct dirent *entry;
+	int error = 0;
 	DIR *all;
 
 	if (top != -1)
@@ -426,26 +476,15 @@ state_each(const char *state,
 		return errno == ENOENT ? 0 : -1;
 	if ((all = fdopendir(users)) == NULL)
 		return -1;
-	while ((entry = readdir(all)) != NULL) {
+	while (errno = 0, (entry = readdir(all)) != NULL) {
 		struct caller c = { .each = each, .self = self };
-		const char *problem;
-		FILE *file;
 
-		c.m.uid =
-		    (uid_t)strtonum(entry->d_name, 1, UINT32_MAX - 1, &problem);
-		if (problem != NULL)
-			continue;
-		c.m.directory = openat(users, entry->d_name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (c.m.directory == -1)
-			continue;
-		if ((file = open_lines(users, c.m.uid)) != NULL) {
-			find_line(file, call_each, &c);
-			fclose(file);
-		} else
-			each(self, &c.m);
-		close(c.m.directory);
+		if (call_entry(users, entry->d_name, &c) == -1)
+			error = errno;
 	}
+	if (errno != 0)
+		error = errno;
 	closedir(all);
-	return 0;
+	errno = error;
+	return error == 0 ? 0 : -1;
 }

@@ -38,9 +38,9 @@ int state_take_slot(const char *state, uid_t uid);
 struct state_mailbox {
 	uid_t uid;
 	/*
-	 * NULL: UID.mailboxes could not be opened. It is absent if an earlier
-	 * version recorded only the uid, or if a login was killed before it
-	 * wrote its line.
+	 * NULL: UID.mailboxes is absent, or no line is left in it. An earlier
+	 * version recorded only the uid, or a login was killed before it wrote
+	 * its line.
 	 */
 	const char *user;
 	const char *mailboxes; /* the argument of -m; NULL if user is NULL */
@@ -48,8 +48,9 @@ struct state_mailbox {
 };
 
 /*
- * Root: calls the function `each` for every recorded mailbox. Returns 0, or -1
- * with errno.
+ * Root: calls the function `each` for every recorded mailbox. If something
+ * cannot be read, goes on with the rest. Returns 0, or -1 with errno if a
+ * mailbox may be missing.
  */
 int state_each(const char *state,
     void (*each)(void *self, const struct state_mailbox *m), void *self);

@@ -294,6 +294,18 @@ sweep() {
 	spool_is alice one
 }
 
+@test "kpopd with TLS answers each client if no inode is left for the jail of kpopd-tls" {
+	server_stop
+	tls_make
+	mount_small tmpfs nr_inodes=32
+	bind_mount "$small" "$state"
+	use_all_inodes
+	server_start $(tls_options)
+	run timeout 10 bash -c 'cat </dev/tcp/127.0.0.1/1109'
+	log_has 'failed .*what="making directory tls" error="No space left'
+	[[ $output == "-ERR [SYS/TEMP] the server cannot serve now"* ]]
+}
+
 # grant KIB: sets alice's quota to KIB more than alice uses.
 grant() {
 	local used

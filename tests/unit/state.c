@@ -1,6 +1,7 @@
 /*
  * Unit test of state.c. Tests which users' state is moved aside, how state.c
- * reads lines that were only partly written, and the login slots.
+ * reads lines that were only partly written or cannot be read, and the login
+ * slots.
  *
  * Runs as any user, with its own account database.
  */
@@ -8,6 +9,7 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -21,18 +23,24 @@
 #include "tests/unit/check.h"
 
 static char top[] = "/tmp/kpopd-state.XXXXXX";
-static uid_t daves_uid; /* uid of the user dave; 0 if dave does not exist */
-static bool is_shared;  /* every name has uid 5555 */
-static int away;        /* errno of the account database, or 0 */
-static int failures;    /* number of events "failed" in the log */
-static bool is_full;    /* write(2) writes half of its bytes */
-static bool is_synced;  /* the state directory was synced */
-static char seen[400];  /* the mailboxes that state_each reported */
+static uid_t daves_uid;  /* uid of the user dave; 0 if dave does not exist */
+static bool is_shared;   /* every name has uid 5555 */
+static int away;         /* errno of the account database, or 0 */
+static int failures;     /* number of events "failed" in the log */
+static bool is_full;     /* write(2) writes half of its bytes */
+static bool is_synced;   /* the state directory was synced */
+static char seen[400];   /* the mailboxes that state_each reported */
+static int entries = 99; /* the number of calls of readdir that succeed */
+static const char *unreadable; /* the name of a file that cannot be opened */
 
 struct passwd *__wrap_getpwnam(const char *);
 int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t,
     struct passwd **);
 int __wrap_fchownat(int, const char *, uid_t, gid_t, int);
+struct dirent *__real_readdir(DIR *);
+struct dirent *__wrap_readdir(DIR *);
+int __real_openat(int, const char *, int, ...);
+int __wrap_openat(int, const char *, int, ...);
 int __real_fsync(int);
 int __wrap_fsync(int);
 ssize_t __real_write(int, const void *, size_t);
@@ -68,6 +76,24 @@ __wrap_fchownat(int at, const char *name, uid_t uid, gid_t gid, int flags)
 
 	CHECK(uid == 0 && gid == 0 && flags == AT_SYMLINK_NOFOLLOW);
 	return fstatat(at, name, &st, flags);
+}
+
+struct dirent *
+__wrap_readdir(DIR *all)
+{
+	if (entries-- > 0)
+		return __real_readdir(all);
+	errno = EIO;
+	return NULL;
+}
+
+int
+__wrap_openat(int at, const char *name, int flags, ...)
+{
+	if (unreadable == NULL || strcmp(name, unreadable) != 0)
+		return __real_openat(at, name, flags, 0600);
+	errno = EIO;
+	return -1;
 }
 
 /* Records whether the state directory itself was synced. */
@@ -167,6 +193,16 @@ has(const char *name)
 	return access(path, F_OK) == 0;
 }
 
+/* Empties the list of uid 5555. */
+static void
+empty_list(void)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/users/5555.mailboxes", top);
+	CHECK(truncate(path, 0) == 0);
+}
+
 static void
 remove_all(void)
 {
@@ -264,7 +300,8 @@ note_mailbox(void *self, const struct state_mailbox *m)
 	(void)self;
 	CHECK(m->uid == 5555);
 	snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s=%s;",
-	    m->user, m->mailboxes);
+	    m->user != NULL ? m->user : "(null)",
+	    m->mailboxes != NULL ? m->mailboxes : "(null)");
 }
 
 /*
@@ -282,6 +319,43 @@ half_lines(void)
 	CHECK(state_each(top, note_mailbox, NULL) == 0);
 	/* The half line counts as no mailbox. */
 	CHECK(strcmp(seen, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
+	remove_all();
+}
+
+/*
+ * If a directory or a list cannot be read, state_each reports the others, and
+ * fails.
+ */
+static void
+unreadable_state(void)
+{
+	static const char *const names[] = { "5555", "5555.mailboxes" };
+	static const char *const wanted[] = { "", "(null)=(null);" };
+
+	daves_uid = 5555;
+	CHECK(logs_in("dave", "mbox:/m/%u"));
+	for (entries = 0; entries < 5; entries++) {
+		int most = entries;
+
+		errno = 0;
+		CHECK(state_each(top, note_mailbox, NULL) == -1 &&
+		    errno == EIO);
+		entries = most;
+	}
+	entries = 99;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		seen[0] = '\0';
+		unreadable = names[i];
+		CHECK(state_each(top, note_mailbox, NULL) == -1 &&
+		    errno == EIO);
+		CHECK(strcmp(seen, wanted[i]) == 0);
+	}
+	unreadable = NULL;
+	/* The uid of a list without lines is reported, too. */
+	seen[0] = '\0';
+	empty_list();
+	CHECK(state_each(top, note_mailbox, NULL) == 0);
+	CHECK(strcmp(seen, wanted[1]) == 0);
 	remove_all();
 }
 
@@ -356,6 +430,7 @@ main(void)
 	former_users();
 	half_aside();
 	half_lines();
+	unreadable_state();
 	strange_names();
 	CHECK(rmdir(top) == 0);
 	return 0;
