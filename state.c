@@ -378,9 +378,13 @@ state_take_slot(const char *state, uid_t uid)
 		if (slot == -1)
 			break;
 		if (flock(slot, LOCK_EX | LOCK_NB) == -1) {
+			int error = errno;
+
 			close(slot);
 			slot = -1;
-			errno = EWOULDBLOCK;
+			errno = error;
+			if (error != EWOULDBLOCK)
+				break;
 		}
 	}
 	for (int error = errno; top != -1;

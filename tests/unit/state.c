@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <errno.h>
@@ -24,6 +25,7 @@ static char top[] = "/tmp/kpopd-state.XXXXXX";
 static uid_t daves_uid; /* uid of the user dave; 0 if dave does not exist */
 static bool is_shared;  /* every name has uid 5555 */
 static int away;        /* errno of the account database, or 0 */
+static int lockless;    /* errno of flock, or 0 */
 static int failures;    /* number of events "failed" in the log */
 static bool is_full;    /* write(2) writes half of its bytes */
 static bool is_synced;  /* the state directory was synced */
@@ -33,6 +35,8 @@ struct passwd *__wrap_getpwnam(const char *);
 int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t,
     struct passwd **);
 int __wrap_fchownat(int, const char *, uid_t, gid_t, int);
+int __real_flock(int, int);
+int __wrap_flock(int, int);
 int __real_fsync(int);
 int __wrap_fsync(int);
 ssize_t __real_write(int, const void *, size_t);
@@ -68,6 +72,15 @@ __wrap_fchownat(int at, const char *name, uid_t uid, gid_t gid, int flags)
 
 	CHECK(uid == 0 && gid == 0 && flags == AT_SYMLINK_NOFOLLOW);
 	return fstatat(at, name, &st, flags);
+}
+
+int
+__wrap_flock(int fd, int operation)
+{
+	if (lockless == 0)
+		return __real_flock(fd, operation);
+	errno = lockless;
+	return -1;
 }
 
 /* Records whether the state directory itself was synced. */
@@ -339,7 +352,13 @@ slots(void)
 		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
 		CHECK(close(taken[i]) == 0 && unlink(path) == 0);
 	}
-	/* If a slot cannot be made, the error is not the one for full slots. */
+	/*
+	 * If a slot cannot be made or locked, the error is not the one for full
+	 * slots.
+	 */
+	lockless = ENOLCK;
+	CHECK(state_take_slot(top, 5555) == -1 && errno == ENOLCK);
+	lockless = 0;
 	CHECK(mkdir(path, 0700) == 0);
 	for (int i = 0; i < 3; i++)
 		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);
