@@ -231,6 +231,34 @@ former_users(void)
 }
 
 /*
+ * The state of a uid with several names is moved aside only if none of them
+ * still has the uid.
+ */
+static void
+former_names(void)
+{
+	static const char *const names[] = { "carol", "dave", "erin" };
+
+	daves_uid = 5555;
+	is_shared = true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		CHECK(logs_in(names[i], "mbox:/m/%u"));
+	leave("j");
+	/* Now only dave has the uid. */
+	is_shared = false;
+	CHECK(logs_in("dave", "maildir:/m/%u") && has("5555/j"));
+	CHECK(logs_in("info", "mbox:/m/%u") && has("5555/j"));
+	/* If the name that logs in is recorded, no other name matters. */
+	away = EIO;
+	CHECK(logs_in("dave", "mboxo:/m/%u") && has("5555/j"));
+	CHECK(!logs_in("eve", "mbox:/m/%u") && has("5555/j"));
+	away = 0;
+	daves_uid = 0;
+	CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j"));
+	remove_all();
+}
+
+/*
  * Moving a former user's state aside may stop halfway: the directory is moved,
  * but the file with the user's lines is not. The next user's directory must not
  * be moved aside because of these lines.
@@ -373,6 +401,7 @@ main(void)
 	CHECK(mkdtemp(top) != NULL);
 	slots();
 	former_users();
+	former_names();
 	half_aside();
 	half_lines();
 	strange_names();
