@@ -4,7 +4,9 @@
  *
  * Runs as root. It opens STATE/users/UID, but nothing below it.
  *
- *	STATE/users                root's, 0700: no user can open a path in it
+ *	STATE/users                root's, 0700: no user can open a path in it;
+ *	                           locked by a login that moves the state of
+ *	                           former users aside
  *	STATE/users/UID            the user's, 0700; processes get it open
  *	STATE/users/UID/FORMAT-ID  of one mailbox; made by the session, the
  *	                           broker or the recovery
@@ -309,14 +311,13 @@ search_lines(FILE *file, struct search *w)
 }
 
 /*
- * Looks for the line, and moves the state of a former user of this uid aside.
- * Returns 1 if the line exists, 0 if it is absent, or -1 (logged).
+ * Opens the list and searches it. Returns as search_lines does, and 0 if there
+ * is no list.
  */
 static int
-look_for_line(int users, const struct account *a, const char *mailboxes)
+search_list(int users, struct search *w)
 {
-	struct search w = { .account = a, .mailboxes = mailboxes };
-	FILE *file = open_lines(users, a->uid);
+	FILE *file = open_lines(users, w->account->uid);
 	int known;
 
 	if (file == NULL && errno == ENOENT)
@@ -324,11 +325,38 @@ look_for_line(int users, const struct account *a, const char *mailboxes)
 	if (file == NULL) {
 		log_failed("opening users/%u" MAILBOXES
 			   " in the state directory",
-		    (unsigned)a->uid);
+		    (unsigned)w->account->uid);
 		return -1;
 	}
-	known = search_lines(file, &w);
+	known = search_lines(file, w);
 	fclose(file);
+	return known;
+}
+
+/*
+ * Looks for the line, and moves the state of former users of this uid aside.
+ * Returns 1 if the line exists, 0 if it is absent, or -1 (logged).
+ *
+ * Another login may move the state of the same former users. What this login
+ * has read is then out of date, and STATE/users/UID is the new user's. So this
+ * login reads the list again while it has a lock, which it keeps until it
+ * closes `users`. Only such logins wait for the lock, because the account
+ * database may answer late.
+ */
+static int
+look_for_line(int users, const struct account *a, const char *mailboxes)
+{
+	struct search w = { .account = a, .mailboxes = mailboxes };
+	int known = search_list(users, &w);
+
+	if (known != 0 || w.former[0] == '\0')
+		return known;
+	if (flock(users, LOCK_EX) == -1) {
+		log_failed("locking users in the state directory");
+		return -1;
+	}
+	w.former[0] = '\0';
+	known = search_list(users, &w);
 	return known == 0 && w.former[0] != '\0' &&
 		move_former(users, a, w.former) == -1 ?
 	    -1 :

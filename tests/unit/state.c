@@ -26,11 +26,13 @@ static uid_t daves_uid; /* uid of the user dave; 0 if dave does not exist */
 static bool is_shared;  /* every name has uid 5555 */
 static int away;        /* errno of the account database, or 0 */
 static int lockless;    /* errno of flock, or 0 */
+static bool is_racing;  /* eve logs in during the next lookup */
 static int failures;    /* number of events "failed" in the log */
 static bool is_full;    /* write(2) writes half of its bytes */
 static bool is_synced;  /* the state directory was synced */
 static char seen[400];  /* the mailboxes that state_each reported */
 
+static void log_in_meanwhile(void);
 struct passwd *__wrap_getpwnam(const char *);
 int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t,
     struct passwd **);
@@ -57,6 +59,8 @@ __wrap_getpwnam_r(const char *name, struct passwd *entry, char *room,
     size_t size, struct passwd **pw)
 {
 	(void)room, (void)size;
+	if (is_racing)
+		log_in_meanwhile();
 	*entry = (struct passwd){ .pw_uid = is_shared ? 5555 : daves_uid };
 	*pw = away == 0 &&
 		(is_shared || (daves_uid != 0 && strcmp(name, "dave") == 0)) ?
@@ -171,6 +175,15 @@ leave(const char *name)
 	CHECK(close(open(path, O_WRONLY | O_CREAT | O_EXCL, 0600)) == 0);
 }
 
+/* Another process serves a login of eve while this one looks a user up. */
+static void
+log_in_meanwhile(void)
+{
+	is_racing = false;
+	CHECK(logs_in("eve", "mbox:/m/%u"));
+	leave("j");
+}
+
 static bool
 has(const char *name)
 {
@@ -255,6 +268,26 @@ former_names(void)
 	away = 0;
 	daves_uid = 0;
 	CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j"));
+	remove_all();
+}
+
+/*
+ * Of two logins of a new user, only one moves the former user's state aside.
+ * The state of the new user stays.
+ */
+static void
+two_logins(void)
+{
+	daves_uid = 5555;
+	CHECK(logs_in("dave", "mbox:/m/%u"));
+	daves_uid = 0;
+	is_racing = true;
+	CHECK(logs_in("eve", "mbox:/m/%u") && has("5555/j"));
+	CHECK(!is_racing);
+	/* Nothing is moved without the lock. */
+	lockless = ENOLCK;
+	CHECK(!logs_in("frank", "mbox:/m/%u") && has("5555/j"));
+	lockless = 0;
 	remove_all();
 }
 
@@ -402,6 +435,7 @@ main(void)
 	slots();
 	former_users();
 	former_names();
+	two_logins();
 	half_aside();
 	half_lines();
 	strange_names();
