@@ -209,8 +209,8 @@ refuse_login(struct admission *a, const char *reason)
 /*
  * Logs the permitted login, sends the client's socket to the session, and
  * starts the broker if the mailbox's format has locks. If the user's state
- * directory cannot be opened, logs the login, but then starts the refusal
- * process in place of the session and the broker.
+ * directory cannot be opened, logs the login and the logout, and starts the
+ * refusal process in place of the session and the broker.
  */
 static void
 permit_login(struct admission *a, const char *rule)
@@ -228,6 +228,7 @@ permit_login(struct admission *a, const char *rule)
 	 */
 	if ((fds[1] = state_open(s->o->state, &s->user,
 		 s->o->mailboxes.text)) == -1) {
+		log_event(LOG_NOTICE, "logout", "reason=unavailable");
 		if (fork_refusal(a))
 			refusal_unavailable(s->deadline);
 		return;

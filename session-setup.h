@@ -16,7 +16,8 @@ void setup_begin(struct session *s, const struct options *o);
  * s->user, s->mailboxes and s->path. If the mailbox's format has locks, makes
  * the channel for locks. If the mailbox of such a format is outside the home
  * directory, replaces the symlinks that lead to the mailbox's directory. If
- * they cannot be replaced, keeps s->path and sets s->obstacle to the reason.
+ * they cannot be replaced, keeps s->path, sets s->obstacle to the reason, and
+ * leaves the broker without the spool's group.
  */
 void setup_prepare(struct session *s);
 

@@ -104,6 +104,15 @@ take_client(struct session *s, int channel, struct io *io)
 	io_prime(io, entry.unread, entry.unread_size);
 }
 
+/* Answers the client that the mailbox is not available. */
+static void
+answer_unavailable(struct io *io, enum drop_error error)
+{
+	log_event(LOG_NOTICE, "logout", "reason=%s",
+	    error == DROP_BUSY ? "in-use" : "unavailable");
+	pop3_unavailable(io, error);
+}
+
 /*
  * Answers the client that the session lock cannot be taken, for the reason in
  * errno.
@@ -117,17 +126,8 @@ answer_unlocked(const struct lock_session *lock, struct io *io)
 		pop3_occupied(io, lock->age);
 	} else {
 		log_failed("taking the session lock");
-		pop3_unavailable(io, DROP_FAILED);
+		answer_unavailable(io, DROP_FAILED);
 	}
-}
-
-/* Answers the client that the mailbox is not available. */
-static void
-answer_unavailable(struct io *io, enum drop_error error)
-{
-	log_event(LOG_NOTICE, "logout", "reason=%s",
-	    error == DROP_BUSY ? "in-use" : "unavailable");
-	pop3_unavailable(io, error);
 }
 
 /*

@@ -16,8 +16,8 @@ void state_require(const char *state);
 
 /*
  * Root: opens STATE/users/UID, which the user owns (mode 0700). Creates it and
- * the directories above it if they are absent. If the directory is that of a
- * former user of the uid, moves it aside and creates a new one. Records the
+ * the directories above it if they are absent. If the directory is that of
+ * former users of the uid, moves it aside and creates a new one. Records the
  * user's name and `mailboxes`, the argument of -m, for state_each. Returns a
  * descriptor of the directory (read-only, close-on-exec), or -1 (logged). Ends
  * the process (fatal) in the cases in which privsep_make_directory ends it.

@@ -271,6 +271,7 @@ sweep() {
 	use_all_inodes
 	run pop alice QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
+	log_count 2 'logout .* reason=unavailable$'
 	make_room
 	[ "$(last_login)" = 1 ]
 	spool_is alice one

@@ -1143,6 +1143,7 @@ ignores_journal() {
 			*)
 				spool_kept
 				log_has 'failed .*error='
+				log_has ' logout .* reason='
 				;;
 			esac
 			# Once the file is removed, logins work.

@@ -7,6 +7,7 @@
  */
 #include "config.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <dirent.h>
@@ -32,7 +33,10 @@ static bool is_synced;   /* the state directory was synced */
 static char seen[400];   /* the mailboxes that state_each reported */
 static int entries = 99; /* the number of calls of readdir that succeed */
 static const char *unreadable; /* the name of a file that cannot be opened */
+static int lockless;           /* errno of flock, or 0 */
+static bool is_racing;         /* eve logs in during the next lookup */
 
+static void log_in_meanwhile(void);
 struct passwd *__wrap_getpwnam(const char *);
 int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t,
     struct passwd **);
@@ -41,6 +45,8 @@ struct dirent *__real_readdir(DIR *);
 struct dirent *__wrap_readdir(DIR *);
 int __real_openat(int, const char *, int, ...);
 int __wrap_openat(int, const char *, int, ...);
+int __real_flock(int, int);
+int __wrap_flock(int, int);
 int __real_fsync(int);
 int __wrap_fsync(int);
 ssize_t __real_write(int, const void *, size_t);
@@ -61,6 +67,8 @@ __wrap_getpwnam_r(const char *name, struct passwd *entry, char *room,
     size_t size, struct passwd **pw)
 {
 	(void)room, (void)size;
+	if (is_racing)
+		log_in_meanwhile();
 	*entry = (struct passwd){ .pw_uid = is_shared ? 5555 : daves_uid };
 	*pw = away == 0 &&
 		(is_shared || (daves_uid != 0 && strcmp(name, "dave") == 0)) ?
@@ -93,6 +101,15 @@ __wrap_openat(int at, const char *name, int flags, ...)
 	if (unreadable == NULL || strcmp(name, unreadable) != 0)
 		return __real_openat(at, name, flags, 0600);
 	errno = EIO;
+	return -1;
+}
+
+int
+__wrap_flock(int fd, int operation)
+{
+	if (lockless == 0)
+		return __real_flock(fd, operation);
+	errno = lockless;
 	return -1;
 }
 
@@ -184,6 +201,15 @@ leave(const char *name)
 	CHECK(close(open(path, O_WRONLY | O_CREAT | O_EXCL, 0600)) == 0);
 }
 
+/* Another process serves a login of eve while this one looks a user up. */
+static void
+log_in_meanwhile(void)
+{
+	is_racing = false;
+	CHECK(logs_in("eve", "mbox:/m/%u"));
+	leave("j");
+}
+
 static bool
 has(const char *name)
 {
@@ -251,6 +277,54 @@ former_users(void)
 		CHECK(logs_in("eve", "maildir:/m/%u") && has("5555/j"));
 		remove_all();
 	}
+}
+
+/*
+ * The state of a uid with several names is moved aside only if none of them
+ * still has the uid.
+ */
+static void
+former_names(void)
+{
+	static const char *const names[] = { "carol", "dave", "erin" };
+
+	daves_uid = 5555;
+	is_shared = true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		CHECK(logs_in(names[i], "mbox:/m/%u"));
+	leave("j");
+	/* Now only dave has the uid. */
+	is_shared = false;
+	CHECK(logs_in("dave", "maildir:/m/%u") && has("5555/j"));
+	CHECK(logs_in("info", "mbox:/m/%u") && has("5555/j"));
+	/* If the name that logs in is recorded, no other name matters. */
+	away = EIO;
+	CHECK(logs_in("dave", "mboxo:/m/%u") && has("5555/j"));
+	CHECK(!logs_in("eve", "mbox:/m/%u") && has("5555/j"));
+	away = 0;
+	daves_uid = 0;
+	CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j"));
+	remove_all();
+}
+
+/*
+ * Of two logins of a new user, only one moves the former user's state aside.
+ * The state of the new user stays.
+ */
+static void
+two_logins(void)
+{
+	daves_uid = 5555;
+	CHECK(logs_in("dave", "mbox:/m/%u"));
+	daves_uid = 0;
+	is_racing = true;
+	CHECK(logs_in("eve", "mbox:/m/%u") && has("5555/j"));
+	CHECK(!is_racing);
+	/* Nothing is moved without the lock. */
+	lockless = ENOLCK;
+	CHECK(!logs_in("frank", "mbox:/m/%u") && has("5555/j"));
+	lockless = 0;
+	remove_all();
 }
 
 /*
@@ -413,7 +487,13 @@ slots(void)
 		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
 		CHECK(close(taken[i]) == 0 && unlink(path) == 0);
 	}
-	/* If a slot cannot be made, the error is not the one for full slots. */
+	/*
+	 * If a slot cannot be made or locked, the error is not the one for full
+	 * slots.
+	 */
+	lockless = ENOLCK;
+	CHECK(state_take_slot(top, 5555) == -1 && errno == ENOLCK);
+	lockless = 0;
 	CHECK(mkdir(path, 0700) == 0);
 	for (int i = 0; i < 3; i++)
 		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);
@@ -428,6 +508,8 @@ main(void)
 	CHECK(mkdtemp(top) != NULL);
 	slots();
 	former_users();
+	former_names();
+	two_logins();
 	half_aside();
 	half_lines();
 	unreadable_state();
