@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# Makes any system call of QUIT or of a login fail, with each error. Checks that
-# kpopd's answer is true and that no kept message changes.
+# Makes any system call of QUIT or of a login fail, with each error. Also makes
+# the disk fail in RETR and TOP. Checks that kpopd's answer is true and that no
+# kept message changes.
 
 load helpers/all
 load helpers/points
@@ -20,8 +21,9 @@ teardown() {
 }
 
 # errors_of CALL: prints the errors with which CALL must fail. Short reads and
-# writes are not injected, because strace would only fake their counts. Short
-# writes come from a file size limit (full.bats).
+# writes are not injected, because strace would only fake their counts. Only a
+# pwrite64 of no bytes is injected (plan). Short writes come from a file size
+# limit (full.bats).
 errors_of() {
 	case $1 in
 	# These calls do not fail.
@@ -41,8 +43,9 @@ errors_of() {
 }
 
 # plan TRACE: prints "CALL N HOW" for each error of each call in the trace, up
-# to the answer. A short test run prints every seventh line. Each call and each
-# error still occurs in these lines.
+# to the answer. A short test run prints every seventh of these lines. So it
+# still has a line for each call with eight errors; a call with fewer errors may
+# be left out. Every run also prints "pwrite64 N retval=0" for each pwrite64.
 plan() {
 	local call rest n error k=0
 	local -A seen=()
@@ -165,7 +168,7 @@ start_without_dotlock() {
 
 # fsync_fails N: runs a session of the scene "mixed", in which the Nth fsync of
 # QUIT fails. Sets $seen to the calls from that fsync on, and $left_files to the
-# names in the state directory before recovery.
+# names in the mailbox's state directory before recovery.
 fsync_fails() {
 	scene mixed
 	refill "$WORLD/before"
@@ -180,8 +183,9 @@ fsync_fails() {
 	left_files=$(ls -A "$(kept)" | tr '\n' ' ')
 }
 
-# kill_and_login COUNT: also kills the monitor. Returns true if the next login
-# shows COUNT messages and leaves no other file.
+# kill_and_login COUNT: kills the monitor and the held broker, because the
+# broker would finish the removal. Returns true if the next login shows COUNT
+# messages and leaves no other file.
 kill_and_login() {
 	kill_monitor
 	session_ends

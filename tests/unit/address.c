@@ -159,10 +159,7 @@ bytes(void)
 	CHECK(memcmp(one, other, 16) == 0);
 }
 
-/*
- * Checks that proxy_read finds the expected address in the first n bytes of a
- * header.
- */
+/* Checks that proxy_read finds the expected address in a header of n bytes. */
 static void
 check_header(const void *header, size_t n, const char *expected)
 {
@@ -205,11 +202,12 @@ check_headers(int family, const char *client, unsigned port,
 }
 
 /*
- * Connects from the given address to a listening socket for IPv4 and IPv6.
- * Takes the client's address from accept, from the peer of the accepted socket,
- * and from PROXY headers. Checks that the text is the same and contains the
- * given host. The argument "header" is the address in IPv6 form. It is NULL if
- * the address is already IPv6.
+ * Listens on all addresses of IPv4 and IPv6, and connects to the given loopback
+ * address. The kernel gives the client the same address. Takes the client's
+ * address from accept, from the peer of the accepted socket, and from PROXY
+ * headers. Checks that the text is the same and contains the given host. The
+ * argument "header" is the address in IPv6 form. It is NULL if the address is
+ * already IPv6.
  */
 static void
 check_connection(const char *address, const char *header, const char *host)
