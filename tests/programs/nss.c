@@ -7,8 +7,8 @@
  *
  * 	NAME SECONDS ANSWER [UID HOME]
  *
- * A call for this name or uid takes SECONDS. ANSWER is "found", "absent" (there
- * is no such account), "down" (try again), "for-root" or "logs". "for-root"
+ * A call for this name or uid takes SECONDS. ANSWER is "found", "absent" (the
+ * account does not exist), "down" (try again), "for-root" or "logs". "for-root"
  * means the same as "found", but takes no time if root calls. "logs" waits for
  * ever in syslog(3). If two lines have the same name, the first line is for
  * processes with an even pid. The second line is for processes with an odd pid.

@@ -1141,7 +1141,7 @@ a_body_that_moved_owns_no_id(void)
 /*
  * A message is found although the mailbox has changed twice in one tick, and
  * the list that was made between the changes is out of date. Only its body
- * tells the message from another one with the same header.
+ * distinguishes the message from another one with the same header.
  */
 static void
 a_shared_header_is_found_after_two_changes(void)
