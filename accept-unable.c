@@ -35,7 +35,10 @@
 static const struct options *options;
 static bool is_listener;
 
-/* Sends the answer if the socket takes it at once. */
+/*
+ * Sends the answer if the socket takes it at once. Sends nothing if clients
+ * begin with TLS.
+ */
 static void
 send_answer(int fd)
 {

@@ -9,8 +9,9 @@
 /*
  * From here on, a fatal error of this process is answered to the client on fd 0
  * before the process ends. If fd 0 listens, every client that connects is
- * answered, for UNABLE_MS milliseconds. If the options say that clients begin
- * with TLS, they are sent nothing.
+ * answered, for UNABLE_MS milliseconds. Clients are sent nothing if *o then
+ * says that they begin with TLS. *o is read only at the fatal error, so the
+ * caller may fill *o after this call. *o must stay valid.
  */
 void unable_begin(const struct options *o, bool listens);
 

@@ -73,20 +73,14 @@ address_write(const struct sockaddr_storage *a, struct address_text *t)
 }
 
 int
-address_of_peer(int fd, struct sockaddr_storage *a)
+address_of_peer(int fd, struct sockaddr_storage *a, struct address_text *t)
 {
 	socklen_t size = sizeof(*a);
 
 	*a = (struct sockaddr_storage){ .ss_family = AF_UNSPEC };
-	return getpeername(fd, (struct sockaddr *)a, &size);
-}
-
-int
-address_write_peer(int fd, struct address_text *t)
-{
-	struct sockaddr_storage a;
-
-	return address_of_peer(fd, &a) == 0 ? address_write(&a, t) : -1;
+	return getpeername(fd, (struct sockaddr *)a, &size) == 0 ?
+	    address_write(a, t) :
+	    -1;
 }
 
 struct sockaddr_storage

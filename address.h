@@ -35,15 +35,11 @@ struct address_net {
 int address_write(const struct sockaddr_storage *a, struct address_text *t);
 
 /*
- * Gets the address of the peer of the socket fd. Returns 0, or -1 with errno.
+ * Gets the address of the peer of the socket fd, and writes it as text. Returns
+ * 0; or -1, with errno if there is no peer. Ask only once for each connection,
+ * because the kernel discards the address when the peer resets the connection.
  */
-int address_of_peer(int fd, struct sockaddr_storage *a);
-
-/*
- * Writes the address of the peer of the socket fd as text. Returns 0; or -1,
- * with errno if there is no peer.
- */
-int address_write_peer(int fd, struct address_text *t);
+int address_of_peer(int fd, struct sockaddr_storage *a, struct address_text *t);
 
 /*
  * Sets *net to the net that *a counts for. Returns false if *a is not an IPv4

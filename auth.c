@@ -67,7 +67,7 @@ set_answer(struct auth *a, struct auth_answer *answer)
  * Makes the same KRB-ERROR as krb5_recvauth would, with the protocol's code and
  * libkrb5's standard text. An error that has no code of the protocol becomes
  * "generic". The text is sent with its NUL, because old clients print it as a C
- * string.
+ * string. If the KRB-ERROR cannot be made, *answer is empty.
  */
 static void
 make_error(struct auth *a, krb5_error_code problem, struct auth_answer *answer)

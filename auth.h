@@ -47,7 +47,8 @@ void auth_use_replay_cache(struct auth *a, struct replay *replay);
  * by sendauth, and records it, so it is never accepted again. If the AP-REQ is
  * accepted, returns 0 with *peer filled. *answer is then an AP-REP if the
  * client asks for mutual authentication, otherwise empty. If the AP-REQ is
- * refused, returns -1 (logged), and *answer is a KRB-ERROR.
+ * refused, returns -1 (logged), and *answer is a KRB-ERROR, or empty if none
+ * can be made.
  */
 int auth_accept(struct auth *a, const void *ap_req, size_t n,
     struct auth_peer *peer, struct auth_answer *answer);
@@ -61,7 +62,10 @@ int auth_accept(struct auth *a, const void *ap_req, size_t n,
 int auth_screen(struct auth *a, const void *ap_req, size_t n,
     struct auth_peer *peer);
 
-/* Pre-auth process: makes a KRB-ERROR for bytes that are not an AP-REQ. */
+/*
+ * Pre-auth process: makes a KRB-ERROR for bytes that are not an AP-REQ. *answer
+ * is empty if none can be made.
+ */
 void auth_refuse(struct auth *a, struct auth_answer *answer);
 
 #endif

@@ -33,7 +33,8 @@
  * A few blocks are read at a time. The file is not mapped, because the user
  * could truncate it during the session, which would raise SIGBUS. Also, mapped
  * pages that are not on the disk yet count as memory of the session. A list
- * that is new, or that cannot be written, is kept in memory in the same form.
+ * that is new, detached, or cannot be written, is kept in memory in the same
+ * form.
  */
 #include "config.h"
 
@@ -294,17 +295,14 @@ empty_window(struct index *x)
 }
 
 /*
- * Removes the file, because a block is damaged, or because a failed write may
- * have changed the file in part. Continues with the records of the file in
- * memory. Fills each damaged block with 0xff, which no format takes for a
- * record.
+ * Continues with the records of the file in memory. Fills each damaged block
+ * with 0xff, which no format takes for a record.
  */
 static void
-leave_file(struct index *x)
+move_to_memory(struct index *x)
 {
 	struct index old = *x;
 
-	index_discard(x->state);
 	empty_window(x);
 	x->fd = -1;
 	x->first = 0;
@@ -313,6 +311,24 @@ leave_file(struct index *x)
 		if (!read_block(&old, b, x->blocks + b * BLOCK))
 			memset(x->blocks + b * BLOCK, 0xff, BLOCK);
 	close(old.fd);
+}
+
+void
+index_detach(struct index *x)
+{
+	if (x->fd != -1)
+		move_to_memory(x);
+}
+
+/*
+ * Removes the file, because a block is damaged, or because a failed write may
+ * have changed the file in part. Continues in memory.
+ */
+static void
+leave_file(struct index *x)
+{
+	index_discard(x->state);
+	move_to_memory(x);
 }
 
 /*

@@ -49,6 +49,12 @@ const void *index_get(struct index *x, size_t i);
 /* Replaces record i, or appends a record if i is the count. */
 void index_put(struct index *x, size_t i, const void *record);
 
+/*
+ * Continues with a copy of the records in memory. The file stays as it is, and
+ * index_put no longer changes it.
+ */
+void index_detach(struct index *x);
+
 /* Keeps the first `count` records and discards the others. */
 void index_truncate(struct index *x, size_t count);
 

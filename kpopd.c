@@ -279,26 +279,21 @@ warn_of_exposure(const struct server *s, bool is_start)
 }
 
 /*
- * Becomes the monitor of the connection on descriptors 0 and 1; descriptor 2
- * is /dev/null.
+ * Becomes the monitor of the connection on descriptors 0 and 1, from this peer;
+ * descriptor 2 is /dev/null.
  */
 static void
-serve_connection(struct server *s)
+serve_connection(struct server *s, const struct sockaddr_storage *peer)
 {
-	struct monitor m = {
-		.o = &s->o, .preauth = &s->preauth, .auth = s->auth
-	};
+	struct monitor m = { .o = &s->o,
+		.preauth = &s->preauth,
+		.auth = s->auth,
+		.is_proxied = proxies_include(&s->o.proxies, peer) };
 
 	m.deadline = clock_ms() + (int64_t)s->o.login * 1000;
 	set_socket(&s->o);
 	warn_of_exposure(s, false);
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
-	/*
-	 * The peer's address is compared now, because the kernel discards it
-	 * when the client ends the connection.
-	 */
-	m.is_proxied =
-	    s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
 	unable_end();
 	monitor_run(&m);
 }
@@ -311,14 +306,15 @@ serve_connection(struct server *s)
 static void
 serve_accepted(void *self)
 {
-	struct address_text peer;
+	struct sockaddr_storage peer;
+	struct address_text text;
 
 	log_open("kpopd");
 	/* The client may have reset the connection while it waited. */
-	if (address_write_peer(0, &peer) == -1)
+	if (address_of_peer(0, &peer, &text) == -1)
 		return;
-	log_peer(peer.text);
-	serve_connection(self);
+	log_peer(text.text);
+	serve_connection(self, &peer);
 }
 
 /* Returns true if connections from the address begin with a PROXY header. */
@@ -375,7 +371,8 @@ main(int argc, char **argv)
 {
 	static struct server s;
 	struct stat st;
-	struct address_text peer;
+	struct sockaddr_storage peer;
+	struct address_text text;
 	bool by_hand, listens, is_right;
 
 	/*
@@ -413,7 +410,7 @@ main(int argc, char **argv)
 	}
 	if (listens)
 		return listen_for_clients(&s);
-	if (by_hand || address_write_peer(0, &peer) == -1) {
+	if (by_hand || address_of_peer(0, &peer, &text) == -1) {
 		/*
 		 * The client reset the connection before kpopd started; this
 		 * is not an error.
@@ -428,8 +425,8 @@ main(int argc, char **argv)
 		    "xinetd, inetd or systemd must start kpopd",
 		    "");
 	}
-	log_peer(peer.text);
+	log_peer(text.text);
 	prepare_server(&s);
-	serve_connection(&s);
+	serve_connection(&s, &peer);
 	return 0;
 }

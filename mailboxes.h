@@ -33,6 +33,9 @@ int mailboxes_read(struct mailboxes *b, const char *text);
 const char *mailboxes_path(const struct mailboxes *b, const char *user,
     const char *home);
 
+/* Why mailboxes_path has returned NULL. */
+#define MAILBOXES_NO_PATH "the path of the mailbox is too long, or not absolute"
+
 /*
  * Returns the store of the i-th format, counted from 0; NULL after the last.
  * Two formats may have the same store.

@@ -288,10 +288,13 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 
 	if (all == NULL)
 		return fail_to_follow();
-	while (error == DROP_OK && (entry = readdir(all)) != NULL)
+	while (error == DROP_OK && (errno = 0, (entry = readdir(all)) != NULL))
 		if (strncmp(entry->d_name, b->format, n) == 0 &&
 		    entry->d_name[n] == '-')
 			error = follow_other(b, place, user, entry->d_name);
+	/* If nothing has failed, errno is that of readdir; 0: the end. */
+	if (error == DROP_OK && errno != 0)
+		error = fail_to_follow();
 	closedir(all);
 	return error;
 }

@@ -148,21 +148,30 @@ maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE])
 	m->store->uidl(m->box, n - 1, id);
 }
 
+/*
+ * Logs at most once a minute that message n cannot be read, by this errno, or
+ * because it has changed (0).
+ */
+static void
+log_unread(struct maildrop *m, size_t n, int error)
+{
+	unsigned more;
+
+	if (log_due(&m->unread, &more))
+		log_event(error == 0 ? LOG_WARNING : LOG_ERR, "failed",
+		    "what=\"reading message %zu\" error=\"%s\" more=%u", n,
+		    error == 0 ? "another program changed the mailbox" :
+				 strerror(error),
+		    more);
+}
+
 enum drop_error
 maildrop_begin(struct maildrop *m, size_t n, struct span *s)
 {
 	enum drop_error error = m->store->fetch(m->box, n - 1, s);
-	int number = errno;
-	unsigned more;
 
-	if (error != DROP_OK && log_due(&m->unread, &more))
-		log_event(error == DROP_CHANGED ? LOG_WARNING : LOG_ERR,
-		    "failed",
-		    "what=\"reading message %zu\" error=\"%s\" more=%u", n,
-		    error == DROP_CHANGED ?
-			"another program changed the mailbox" :
-			strerror(number),
-		    more);
+	if (error != DROP_OK)
+		log_unread(m, n, error == DROP_CHANGED ? 0 : errno);
 	/*
 	 * The format may have computed the size of the message again. A marked
 	 * message is never fetched, so marked_wire_size need not change.
@@ -183,10 +192,11 @@ maildrop_read(struct span *s, void *to, size_t size)
 	do
 		n = pread(s->fd, to, size, s->at);
 	while (n == -1 && errno == EINTR);
-	if (n <= 0) {
-		s->failed = true;
+	if (n == -1)
+		s->error = errno;
+	s->is_short = n == 0;
+	if (n <= 0)
 		return -1;
-	}
 	s->at += n;
 	s->bytes -= (uint64_t)n;
 	return n;
@@ -211,7 +221,10 @@ maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent)
 {
 	const struct store_ops *store = m->store;
 
-	if (s->failed || (sent != s->wire_size && !accept_other_size(m, n, s)))
+	if (s->error != 0)
+		log_unread(m, n, s->error);
+	if (s->error != 0 || s->is_short ||
+	    (sent != s->wire_size && !accept_other_size(m, n, s)))
 		return false;
 	return store->is_unchanged == NULL ||
 	    store->is_unchanged(m->box, n - 1);

@@ -23,7 +23,11 @@ enum drop_error {
 	DROP_CHANGED,
 	DROP_DENIED, /* fails until a person removes the cause */
 	DROP_FAILED, /* may succeed later; nothing is lost */
-	DROP_LATER,  /* the removal is decided, but will be finished later */
+	/*
+	 * The removal is decided, but not certainly finished. If there is a
+	 * journal, it will be finished later.
+	 */
+	DROP_LATER,
 };
 
 /* The stored bytes of one message that are still to be read. */
@@ -32,7 +36,9 @@ struct span {
 	off_t at;
 	uint64_t bytes;
 	uint64_t wire_size; /* of the whole message */
-	bool failed;        /* maildrop_read has returned -1 */
+	/* Why maildrop_read has returned -1; neither: it has not. */
+	bool is_short; /* the file has ended before the message */
+	int error;     /* the errno */
 };
 
 struct store_ops;
@@ -132,7 +138,7 @@ enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
 
 /*
  * Reads the next bytes of *s, at most size. Returns their number, 0 at the end
- * of the message, or -1 if they cannot be read.
+ * of the message, or -1 with the reason in *s if they cannot be read.
  */
 ssize_t maildrop_read(struct span *s, void *to, size_t size);
 
@@ -142,7 +148,8 @@ ssize_t maildrop_read(struct span *s, void *to, size_t size);
  * s->wire_size. Returns true if no read failed, no byte is missing, and the
  * message has not changed since maildrop_begin. If it returns false, the bytes
  * that were read may belong to another message. Then the caller must make sure
- * that the client sees an incomplete answer.
+ * that the client sees an incomplete answer. Logs s->error at most once a
+ * minute.
  */
 bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
     uint64_t sent);
@@ -151,7 +158,8 @@ bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
  * Removes the marked messages and stores the number of removed ones in
  * *removed. Returns DROP_OK if all are removed, or DROP_CHANGED if some of them
  * could not be identified. Returns DROP_BUSY, DROP_DENIED or DROP_FAILED if
- * none is removed. Returns DROP_LATER if the removal will be finished later.
+ * none is removed. Returns DROP_LATER if the removal is decided, but not
+ * certainly finished, even if some messages could not be identified.
  */
 enum drop_error maildrop_commit(struct maildrop *m, size_t *removed);
 

@@ -180,7 +180,7 @@ read_on(struct list *l, const struct fingerprint *now, struct list *before)
 	if (before != NULL)
 		number_all(l, before);
 	else if (now->stable != 1 || now->size <= cache_small)
-		number_new(l, true);
+		number_new(l, NULL);
 	save_list(l);
 	return result;
 }
@@ -268,10 +268,19 @@ cache_update(struct list *l, const struct fingerprint *now)
 {
 	struct list before;
 	enum scan_result result;
-	size_t count;
+	size_t count, had = l->count;
 
 	if (has_grown(l, now, &count) && list_truncate(l, count)) {
 		l->note.unverified = l->count;
+		/*
+		 * New records take the place of the truncated ones at once. If
+		 * the session ends before the list is saved, a note that counts
+		 * the truncated records would have wrong totals.
+		 */
+		if (count < had) {
+			l->note.mailbox.stable = 0;
+			save_list(l);
+		}
 		return read_on(l, now, NULL);
 	}
 	before = *l;
@@ -281,11 +290,11 @@ cache_update(struct list *l, const struct fingerprint *now)
 }
 
 void
-cache_number(struct list *l, bool can_read)
+cache_number(struct list *l, const struct fingerprint *listed)
 {
 	if (l->note.numbered == l->count)
 		return;
-	number_new(l, can_read);
+	number_new(l, listed);
 	save_list(l);
 }
 

@@ -53,7 +53,7 @@ enum scan_result cache_make(struct list *l, const struct list_source *s,
  * Numbers the messages that are not numbered yet, as number_new does, and saves
  * the list.
  */
-void cache_number(struct list *l, bool can_read);
+void cache_number(struct list *l, const struct fingerprint *listed);
 
 /*
  * Saves the list without the marked messages, which this session has just

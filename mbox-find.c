@@ -203,63 +203,46 @@ has_boundaries(const struct mbox *m, const struct list_message *one, off_t size)
 	    boundary_is_at(m->fd, one->end, size, &empty);
 }
 
-/* Discards the fresh list, if there is one. */
+/*
+ * Makes the fresh list count as out of date. It is kept for its ids until a new
+ * one is made.
+ */
 static void
-discard_fresh(struct fresh *f)
+outdate_fresh(struct fresh *f)
 {
-	if (!f->exists)
-		return;
-	list_free(&f->list);
-	table_free(f->by_header);
-	table_free(f->by_body);
-	f->exists = false;
+	f->mailbox = (struct fingerprint){ .stable = 0 };
 }
 
-/* Makes the fresh list of the locked mailbox. Returns as find_message does. */
+/*
+ * Makes the fresh list of the locked mailbox. Compares it with the fresh list
+ * that it replaces, if there is one, because that list may record that messages
+ * own ids, and the session's list may not. Returns as find_message does.
+ */
 static enum drop_error
 list_locked(struct mbox *m)
 {
 	struct fresh *f = &m->fresh;
 	struct list_source source = spool_source(m);
+	struct list made;
+	enum scan_result result;
 
 	/* Later sessions use the fresh list, not the session's list. */
 	cache_distrust(&m->list);
 	if (fingerprint_take(&f->mailbox, m->fd) == -1)
 		fatal("fstat of the mailbox");
 	/* Do not log a failure: a client can cause it again and again. */
-	switch (cache_make(&f->list, &source, &f->mailbox, &m->list)) {
-	case SCAN_DONE:
-		return DROP_OK;
-	case SCAN_FOREIGN:
-		return DROP_CHANGED;
-	default:
-		return DROP_FAILED;
+	result = cache_make(&made, &source, &f->mailbox,
+	    f->exists ? &f->list : &m->list);
+	if (result != SCAN_DONE) {
+		list_free(&made);
+		outdate_fresh(f);
+		return result == SCAN_FOREIGN ? DROP_CHANGED : DROP_FAILED;
 	}
-}
-
-/*
- * Makes a fresh list, unless the present one is still up to date. Locks the
- * mailbox for this time, unless a removal has already locked it. Returns as
- * find_message does.
- */
-static enum drop_error
-list_afresh(struct mbox *m)
-{
-	struct fresh *f = &m->fresh;
-	enum drop_error error = DROP_OK;
-	struct fingerprint now;
-
-	if (f->exists && fingerprint_look(&now, m->fd) == 0 &&
-	    fingerprint_same(&f->mailbox, &now))
-		return DROP_OK;
-	discard_fresh(f);
-	if (!m->is_removing && (error = spool_lock(m, false)) != DROP_OK)
-		return error;
-	error = list_locked(m);
-	if (!m->is_removing)
-		spool_unlock(m);
-	if (error != DROP_OK)
-		return error;
+	if (f->exists)
+		list_free(&f->list);
+	table_free(f->by_header);
+	table_free(f->by_body);
+	f->list = made;
 	f->by_header = table_by_header(&f->list, 0);
 	f->by_body = table_by_body(&f->list);
 	f->exists = true;
@@ -267,15 +250,44 @@ list_afresh(struct mbox *m)
 }
 
 /*
+ * Makes a fresh list, unless the present one is still up to date. Locks the
+ * mailbox for this time, unless a removal has already locked it. Returns
+ * DROP_CHANGED if a removal has taken messages of a list that is out of date.
+ * In all other cases returns as find_message does.
+ */
+static enum drop_error
+list_afresh(struct mbox *m)
+{
+	struct fresh *f = &m->fresh;
+	enum drop_error error = DROP_OK;
+	struct fingerprint now;
+	int number;
+
+	if (f->exists && fingerprint_look(&now, m->fd) == 0 &&
+	    fingerprint_same(&f->mailbox, &now))
+		return DROP_OK;
+	if (f->taken != NULL)
+		return DROP_CHANGED;
+	if (!m->is_removing && (error = spool_lock(m, false)) != DROP_OK)
+		return error;
+	error = list_locked(m);
+	number = errno;
+	if (!m->is_removing)
+		spool_unlock(m);
+	errno = number;
+	return error;
+}
+
+/*
  * Returns true if *candidate, of the fresh list, is the message *one of the
  * session's list. Their headers are equal. is_only is true if no other message
- * of the fresh list has that header.
+ * of the fresh list has that header. An earlier fresh list may have had one.
  */
 static bool
 is_same_message(struct mbox *m, const struct list_message *one,
     const struct list_message *candidate, bool is_only)
 {
-	if (!is_only || needs_body(m, one))
+	if (!is_only || candidate->is_header_shared || needs_body(m, one))
 		return has_same_body(m, one, candidate->found.at,
 		    candidate->end);
 	/*
@@ -379,20 +391,27 @@ find_moved(struct mbox *m, const struct list_message *one,
 
 /*
  * Finds the message *one, which is not at its listed offset, in order to send
- * it. If the fingerprint of the fresh list is not stable, also compares the
- * found message with the file, because the file may have changed in the same
- * tick of the clock after the listing.
+ * it. If the fingerprint of the fresh list is not stable, the file may have
+ * changed in the same tick of the clock after the listing. Then also compares
+ * the found message with the file. Makes the list once more if the found
+ * message differs, or if none is found and the tick has passed. (Earlier, the
+ * new list would prove no more, and a client could cause it again and again.)
  */
 static enum drop_error
 find_to_send(struct mbox *m, const struct list_message *one,
     struct list_message *where)
 {
+	const struct fresh *f = &m->fresh;
 	enum drop_error error = find_moved(m, one, where);
+	struct fingerprint now;
 
-	if (error != DROP_OK || m->fresh.mailbox.stable == 1 ||
-	    find_is_in_place(m, where, m->fresh.mailbox.size))
+	if ((error != DROP_OK && error != DROP_CHANGED) ||
+	    f->mailbox.stable == 1 ||
+	    (error == DROP_OK ?
+		    find_is_in_place(m, where, f->mailbox.size) :
+		    fingerprint_take(&now, m->fd) == -1 || now.stable != 1))
 		return error;
-	discard_fresh(&m->fresh);
+	outdate_fresh(&m->fresh);
 	return find_moved(m, one, where);
 }
 
@@ -409,7 +428,7 @@ find_message(struct mbox *m, size_t i, off_t size, struct list_message *where,
 	 */
 	if (!list_is_verified(&m->list, i) &&
 	    m->list.note.numbered != m->list.count && spool_is_unchanged(m))
-		cache_number(&m->list, true);
+		cache_number(&m->list, &m->listed);
 	*where = one = find_listed(m, i);
 	*certain = find_is_certain(m, i);
 	if (*certain ? has_boundaries(m, &one, size) :
@@ -431,7 +450,7 @@ find_begin_removal(struct mbox *m)
 	 * the clock.
 	 */
 	if (f->mailbox.stable != 1)
-		discard_fresh(f);
+		outdate_fresh(f);
 	if ((error = list_afresh(m)) != DROP_OK)
 		return error;
 	f->taken = calloc(f->list.count / 8 + 1, 1);

@@ -50,8 +50,9 @@ enum drop_error find_message(struct mbox *m, size_t i, off_t size,
 
 /*
  * Prepares a removal, during which find_moved finds each message of the mailbox
- * at most once. The caller has locked the mailbox. Returns as find_message
- * does.
+ * at most once. The caller has locked the mailbox. All messages are found in
+ * the fresh list that is made here, even if a program that ignores the locks
+ * changes the mailbox. Returns as find_message does.
  */
 enum drop_error find_begin_removal(struct mbox *m);
 

@@ -64,9 +64,8 @@ struct numbering {
 	struct table *old;    /* the messages of `before`, by header */
 	struct chain *chains; /* [i]: the chain that message first + i begins */
 	uint64_t filter[FILTER_BITS / 64]; /* of the retired ids */
-	bool can_read;
-	bool has_suffixes; /* a message has got an id with B */
-	bool has_unknown;  /* a random number replaces a body's hash */
+	const struct fingerprint *listed;  /* as in number_new */
+	bool has_suffixes;                 /* a message has got an id with B */
 };
 
 bool
@@ -168,25 +167,47 @@ find_numbered(struct numbering *n)
 	}
 }
 
+/* Returns true if the mailbox is still the one that was listed. */
+static bool
+is_unchanged(const struct numbering *n)
+{
+	struct fingerprint now;
+
+	return n->listed == NULL ||
+	    (fingerprint_look(&now, n->list->source.fd) == 0 &&
+		fingerprint_matches(n->listed, &now));
+}
+
+/*
+ * Computes the hash of the body of message i. Returns false if the body cannot
+ * be read. Another program may change the mailbox while the body is read.
+ */
+static bool
+read_body(const struct numbering *n, size_t i, uint64_t *body)
+{
+	struct list_message m;
+
+	return is_unchanged(n) && list_get(n->list, i, &m) &&
+	    scan_body(n->list->source.fd, m.found.at, m.end, body) == 0 &&
+	    is_unchanged(n);
+}
+
 /*
  * Computes the hash of the body of message i, unless r->body already has it.
  * Returns true if r->body is the hash. If the body cannot be read any more,
  * returns false, and r->body becomes a random number. No other message can get
- * an id with this number.
+ * an id with this number. Later sessions must not take it for a hash, so the
+ * file of the index does not change any more.
  */
 static bool
 learn_body(struct numbering *n, size_t i, struct list_record *r)
 {
-	struct list_message m;
-
-	if (r->body != 0 ||
-	    (n->can_read && list_get(n->list, i, &m) &&
-		scan_body(n->list->source.fd, m.found.at, m.end, &r->body) ==
-		    0))
+	if (r->body != 0 || read_body(n, i, &r->body))
 		return true;
 	arc4random_buf(&r->body, sizeof(r->body));
 	r->body |= 1;
-	n->has_unknown = true;
+	index_detach(n->list->index);
+	n->list->source.state = -1;
 	return false;
 }
 
@@ -411,17 +432,14 @@ number_messages(struct numbering *n)
 	table_free(n->table);
 	table_free(n->old);
 	l->note.numbered = l->count;
-	/* Ids with random numbers are for this session only. */
-	if (n->has_unknown)
-		l->source.state = -1;
 }
 
 void
-number_new(struct list *l, bool can_read)
+number_new(struct list *l, const struct fingerprint *listed)
 {
-	struct numbering n = { .list = l,
-		.first = (size_t)l->note.numbered,
-		.can_read = can_read };
+	struct numbering n = {
+		.list = l, .first = (size_t)l->note.numbered, .listed = listed
+	};
 
 	number_messages(&n);
 }
@@ -429,7 +447,7 @@ number_new(struct list *l, bool can_read)
 void
 number_all(struct list *l, struct list *before)
 {
-	struct numbering n = { .list = l, .before = before, .can_read = true };
+	struct numbering n = { .list = l, .before = before };
 
 	number_messages(&n);
 }

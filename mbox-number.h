@@ -7,13 +7,14 @@
 #include "mbox-list.h"
 
 /*
- * Numbers the messages that are not numbered yet: decides their unique ids. If
- * can_read is true, the mailbox has not changed since it was listed, so bodies
- * can be read from it. If an id needs the hash of a body that cannot be read, a
- * random number takes the place of the hash, and the list is not saved
- * (source.state becomes -1).
+ * Numbers the messages that are not numbered yet: decides their unique ids.
+ * Bodies are read from the mailbox as long as it has the fingerprint *listed.
+ * NULL means that it has been locked since it was listed. If an id needs the
+ * hash of a body that cannot be read, a random number takes the place of the
+ * hash. The list is then no longer saved (source.state becomes -1), and the
+ * file of the index no longer changes.
  */
-void number_new(struct list *l, bool can_read);
+void number_new(struct list *l, const struct fingerprint *listed);
 
 /*
  * Numbers all messages of the new list l. `before` is the list that l replaces.

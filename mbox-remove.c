@@ -13,8 +13,6 @@
  */
 #include "config.h"
 
-#include <sys/stat.h>
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,16 +61,29 @@ are_at_boundaries(const struct mbox *m, const struct range *ranges, size_t n,
 }
 
 /*
- * Finds the marked messages at their listed offsets in a file of this size.
- * Returns their number. Returns NOT_IN_PLACE if a message is not at its offset,
- * if an equal message may be at its offset, or if the ranges do not begin and
- * end at boundaries.
+ * Returns true if the mailbox still has this fingerprint. It is locked, but
+ * some programs ignore the locks.
+ */
+static bool
+is_still(const struct mbox *m, const struct fingerprint *then)
+{
+	struct fingerprint now;
+
+	return fingerprint_look(&now, m->fd) == 0 &&
+	    fingerprint_same(then, &now);
+}
+
+/*
+ * Finds the marked messages at their listed offsets in the mailbox, which has
+ * the fingerprint *now. Returns their number. Returns NOT_IN_PLACE if a message
+ * is not at its offset, if an equal message may be at its offset, if the ranges
+ * do not begin and end at boundaries, or if the mailbox changes meanwhile.
  */
 static size_t
-find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
-    struct range *ranges)
+find_in_place(struct mbox *m, const unsigned char *marks,
+    const struct fingerprint *now, struct range *ranges)
 {
-	bool unchanged = spool_is_unchanged(m);
+	bool unchanged = fingerprint_matches(&m->listed, now);
 	size_t n = 0;
 
 	for (size_t i = 0; i < m->list.count; i++) {
@@ -86,7 +97,7 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
 		 * the next of these may now be at its offset.
 		 */
 		if ((!unchanged || !list_is_verified(&m->list, i)) &&
-		    (!find_is_in_place(m, &one, size) ||
+		    (!find_is_in_place(m, &one, now->size) ||
 			find_has_equal(m, &one)))
 			return NOT_IN_PLACE;
 		ranges[n++] = (struct range){ one.found.at, one.end };
@@ -95,7 +106,9 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
 	 * If the list is forged, or older than a power failure, the ranges may
 	 * be wrong.
 	 */
-	return are_at_boundaries(m, ranges, n, size) ? n : NOT_IN_PLACE;
+	return are_at_boundaries(m, ranges, n, now->size) && is_still(m, now) ?
+	    n :
+	    NOT_IN_PLACE;
 }
 
 /*
@@ -120,7 +133,8 @@ reserve_equal(struct mbox *m, const unsigned char *marks)
 /*
  * Finds the marked messages in the mailbox as it is now. Stores their ranges in
  * ascending order, and returns the number of ranges. If some messages are not
- * found, stores the reason in *error.
+ * found, stores the reason in *error. If the mailbox changes meanwhile, finds
+ * none.
  */
 static size_t
 find_anywhere(struct mbox *m, const unsigned char *marks, struct range *ranges,
@@ -146,7 +160,11 @@ find_anywhere(struct mbox *m, const unsigned char *marks, struct range *ranges,
 	find_end_removal(m);
 	if (n > 0)
 		qsort(ranges, n, sizeof(*ranges), compare_ranges);
-	return n;
+	if (are_at_boundaries(m, ranges, n, m->fresh.mailbox.size) &&
+	    is_still(m, &m->fresh.mailbox))
+		return n;
+	*error = DROP_CHANGED;
+	return 0;
 }
 
 /* Does what remove_marked does, in the locked mailbox. */
@@ -156,11 +174,17 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	const struct journal_box box = { m->place.state, m->fd, m->place.dir };
 	enum drop_error error = DROP_OK;
 	struct range *ranges;
-	struct stat now;
-	bool unchanged = spool_is_unchanged(m);
+	struct fingerprint now;
+	bool unchanged;
+	int same;
 	size_t n;
 
-	if (!spool_is_same_file(m) || fstat(m->fd, &now) == -1) {
+	if ((same = spool_is_same_file(m)) == -1 ||
+	    fingerprint_look(&now, m->fd) == -1) {
+		log_failed("removing messages");
+		return DROP_FAILED;
+	}
+	if (same == 0) {
 		log_failed_at(LOG_WARNING,
 		    "another program replaced the mailbox",
 		    "removing messages");
@@ -169,16 +193,19 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	ranges = reallocarray(NULL, m->list.count, sizeof(*ranges));
 	if (ranges == NULL)
 		fatal("ranges of %zu messages", m->list.count);
-	n = find_in_place(m, marks, now.st_size, ranges);
+	unchanged = fingerprint_matches(&m->listed, &now);
+	n = find_in_place(m, marks, &now, ranges);
 	if (n == NOT_IN_PLACE) {
 		unchanged = false;
 		n = find_anywhere(m, marks, ranges, &error);
 	}
-	if (error != DROP_OK)
+	if (error == DROP_CHANGED)
 		log_failed_at(LOG_WARNING,
 		    "another program changed the mailbox", "removing messages");
-	if (error != DROP_OK && error != DROP_CHANGED)
+	else if (error != DROP_OK) {
+		log_failed("removing messages");
 		return error;
+	}
 	switch (ranges_remove(&box, ranges, n)) {
 	case RANGES_REMOVED:
 		*removed = n;
@@ -220,7 +247,7 @@ remove_marked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	 * removed messages.
 	 */
 	if (spool_is_unchanged(m))
-		cache_number(&m->list, true);
+		cache_number(&m->list, &m->listed);
 	repair_before_removal(m, marks);
 	if ((error = spool_lock(m, true)) != DROP_OK)
 		return error;

@@ -87,15 +87,17 @@ spool_open(struct mbox *m)
 	return DROP_OK;
 }
 
-bool
+int
 spool_is_same_file(const struct mbox *m)
 {
 	struct stat named, opened;
 
-	return fstatat(m->place.dir, m->place.name, &named,
-		   AT_SYMLINK_NOFOLLOW) == 0 &&
-	    fstat(m->fd, &opened) == 0 && named.st_dev == opened.st_dev &&
-	    named.st_ino == opened.st_ino;
+	if (fstatat(m->place.dir, m->place.name, &named, AT_SYMLINK_NOFOLLOW) ==
+	    -1)
+		return errno == ENOENT ? 0 : -1;
+	if (fstat(m->fd, &opened) == -1)
+		return -1;
+	return named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
 enum drop_error
@@ -126,16 +128,20 @@ enum drop_error
 spool_open_locked(struct mbox *m, bool to_write)
 {
 	enum drop_error error;
+	int same = 0, number = 0;
 
 	for (int tries = 0; tries < TRIES; tries++) {
 		if ((error = spool_open(m)) != DROP_OK || m->fd == -1 ||
 		    (error = spool_lock(m, to_write)) != DROP_OK ||
-		    spool_is_same_file(m))
+		    (same = spool_is_same_file(m)) == 1)
 			return error;
+		number = errno;
 		spool_unlock(m);
 		close(m->fd);
 	}
-	log_failed_at(LOG_ERR, "other programs replace it again and again",
+	errno = number;
+	log_failed_at(LOG_ERR,
+	    same == 0 ? "other programs replace it again and again" : NULL,
 	    "opening the mailbox");
 	return DROP_FAILED;
 }

@@ -36,8 +36,11 @@ void spool_unlock(const struct mbox *m);
  */
 void spool_leave_locked(const struct mbox *m);
 
-/* Returns true if the spool's name still leads to the file that is open. */
-bool spool_is_same_file(const struct mbox *m);
+/*
+ * Returns 1 if the spool's name still leads to the file that is open, and 0 if
+ * not. Returns -1 with errno if that cannot be found out.
+ */
+int spool_is_same_file(const struct mbox *m);
 
 /*
  * Returns true if the file has certainly not changed since the session's list

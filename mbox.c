@@ -337,11 +337,11 @@ mbox_uidl(void *box, size_t i, char id[UIDL_SIZE])
 	struct list_message one;
 
 	if (m->list.note.numbered != m->list.count)
-		cache_number(&m->list, spool_is_unchanged(m));
+		cache_number(&m->list, &m->listed);
 	one = find_listed(m, i);
 	/* A list that has just been repaired may not be numbered. */
 	if (m->list.note.numbered != m->list.count) {
-		cache_number(&m->list, spool_is_unchanged(m));
+		cache_number(&m->list, &m->listed);
 		one = find_listed(m, i);
 	}
 	number_uidl(&one, id);

@@ -266,8 +266,8 @@ refuse_login(struct admission *a, const char *reason)
 /*
  * Logs the permitted login, sends the client's socket to the session, and
  * starts the broker if the mailbox's format has locks. If the user's state
- * directory cannot be opened, logs the login, but then starts the refusal
- * process in place of the session and the broker.
+ * directory cannot be opened, logs the login and the logout, and starts the
+ * refusal process in place of the session and the broker.
  */
 static void
 permit_login(struct admission *a, const char *rule)
@@ -286,6 +286,7 @@ permit_login(struct admission *a, const char *rule)
 	if ((fds[1] = state_open(s->o->state, &s->user,
 		 s->o->mailboxes.text)) == -1) {
 		watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
+		log_event(LOG_NOTICE, "logout", "reason=unavailable");
 		if (fork_refusal(a))
 			refusal_unavailable(s->deadline);
 		return;
@@ -438,9 +439,8 @@ end_lookup(int signal_number)
 	(void)signal_number;
 	/*
 	 * log_refusal may wait for a lock that the interrupted code holds. In
-	 * that case the alarm ends the process.
+	 * that case the alarm ends the process, because of find_user's flags.
 	 */
-	signal(SIGALRM, SIG_DFL);
 	alarm(1);
 	log_refusal(looked_up,
 	    "login deadline, the account database does not answer");
@@ -472,6 +472,9 @@ find_user(struct session *s)
 	const struct account_domains domains = { .host = host,
 		.service = login->peer.service,
 		.more = s->o->domains };
+	/* A second SIGALRM is not blocked, and ends the process. */
+	const struct sigaction action = { .sa_handler = end_lookup,
+		.sa_flags = SA_NODEFER | SA_RESETHAND };
 	const char *refusal;
 
 	/* gethostname may omit the NUL if the name fills the array. */
@@ -479,7 +482,8 @@ find_user(struct session *s)
 		host[0] = '\0';
 	host[sizeof(host) - 1] = '\0';
 	looked_up = login;
-	signal(SIGALRM, end_lookup);
+	if (sigaction(SIGALRM, &action, NULL) == -1)
+		fatal("sigaction");
 	alarm(seconds_until(s->deadline));
 	refusal = account_find_login(login->user, login->peer.principal,
 	    &domains, &s->o->uids, &s->user);
@@ -504,7 +508,7 @@ find_mailbox(struct session *s)
 	s->mailboxes = &s->o->mailboxes;
 	if ((s->path = mailboxes_path(s->mailboxes, s->user.name,
 		 s->user.home)) == NULL)
-		return "the path of the mailbox is too long";
+		return MAILBOXES_NO_PATH;
 	return take_slot(s) ?
 	    NULL :
 	    "too many logins of this user wait for the user's files";
@@ -560,7 +564,8 @@ monitor_run(const struct monitor *m)
 
 	watch_begin(&w);
 	if (watch_fork(&w, ROLE_PREAUTH, m->deadline + GRACE_MS, &channel))
-		preauth(m->o, m->preauth, m->auth, m->deadline, channel);
+		preauth(m->o, m->preauth, m->auth, m->is_proxied, m->deadline,
+		    channel);
 	if (await_login(m, &w, &message)) {
 		watch_kill(&w, ROLE_PREAUTH, WATCH_DISMISSED);
 		admit_login(m, &w, &message);

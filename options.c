@@ -139,8 +139,8 @@ read_row(struct reading *g, struct options *o, const struct table_row *r)
 }
 
 /*
- * Returns the word of the command line with the option that getopt_long has
- * just read.
+ * Returns the word of the command line with the long option that getopt_long
+ * has just read.
  */
 static const char *
 option_word(char *const argv[])
@@ -148,6 +148,25 @@ option_word(char *const argv[])
 	const char *word = argv[optind - 1];
 
 	return optarg != NULL && word == optarg ? argv[optind - 2] : word;
+}
+
+/*
+ * Keeps the mistake that getopt_long does not take an option: the one with this
+ * letter, or a long one if the letter is 0. Names the letter and not its word,
+ * because getopt_long does not report the word. Returns false.
+ */
+static bool
+keep_unknown(struct reading *g, int letter, char *const argv[])
+{
+	const char option[] = { '-', (char)letter, '\0' };
+	struct log_text t;
+	char why[128];
+
+	snprintf(why, sizeof(why),
+	    "unknown option, or its argument is missing or unwanted: %s",
+	    letter != 0 ? log_words(&t, option) : "");
+	return keep_mistake(g, false, why,
+	    letter != 0 ? "" : option_word(argv));
 }
 
 /*
@@ -200,14 +219,15 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, letters, names, NULL)) != -1) {
 		const struct table_row *r = options_table;
 
-		if (c == '?' ||
-		    (c >= LONG_OPTION &&
-			!is_whole_name(option_word(argv),
-			    options_table[c - LONG_OPTION].name))) {
-			is_right = keep_mistake(g, false,
-			    "unknown option, or its argument is missing or "
-			    "unwanted: ",
-			    option_word(argv));
+		if (c == '?') {
+			is_right = keep_unknown(g,
+			    optopt < LONG_OPTION ? optopt : 0, argv);
+			continue;
+		}
+		if (c >= LONG_OPTION &&
+		    !is_whole_name(option_word(argv),
+			options_table[c - LONG_OPTION].name)) {
+			is_right = keep_unknown(g, 0, argv);
 			continue;
 		}
 		if (c >= LONG_OPTION)

@@ -2,9 +2,11 @@
  * Sends and receives packets, with descriptors, over the socket pairs between
  * the processes of a connection.
  *
- * Runs in every process. This file does not interpret the bytes of a packet.
- * packet_receive may read from a compromised process, so it accepts no
- * descriptor. packet_await reads only from the monitor.
+ * Runs as root in main and in the monitor, and without root's rights in the
+ * pre-auth process, the session, the broker and the recovery. This file does
+ * not interpret the bytes of a packet. packet_receive may read from a
+ * compromised process, so it accepts no descriptor. packet_await reads only
+ * from the monitor.
  */
 #include "config.h"
 

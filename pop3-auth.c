@@ -135,8 +135,7 @@ stls(struct pop3 *p, int count, char **args)
 	if (!can_stls(a))
 		return pop3_err(p, "no TLS here");
 	if (io_unread(p->io, &unread) > 0) {
-		log_event(LOG_NOTICE, "refused",
-		    "reason=\"cleartext commands after STLS\"");
+		p->refused = "cleartext commands after STLS";
 		pop3_err(p, "nothing may follow STLS before TLS");
 		return POP3_LEAVE;
 	}
@@ -146,6 +145,7 @@ stls(struct pop3 *p, int count, char **args)
 	 */
 	if ((fd = a->preauth->prepare_tls(a->preauth->self)) == -1) {
 		pop3_err(p, "[SYS/TEMP] TLS cannot be had now");
+		p->end = "TLS failed";
 		return POP3_LEAVE;
 	}
 	pop3_ok(p, "begin TLS");
@@ -299,10 +299,10 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 static enum pop3_verdict
 count_attempt(struct pop3 *p, enum pop3_verdict verdict)
 {
-	return verdict == POP3_GO_ON &&
-		++p->authorization->attempts == ATTEMPTS ?
-	    POP3_LEAVE :
-	    verdict;
+	if (verdict != POP3_GO_ON || ++p->authorization->attempts < ATTEMPTS)
+		return verdict;
+	p->end = "too many attempts";
+	return POP3_LEAVE;
 }
 
 static enum pop3_verdict
@@ -338,6 +338,7 @@ quit_login(struct pop3 *p, int count, char **args)
 {
 	(void)count, (void)args;
 	pop3_ok(p, "bye");
+	p->end = "left";
 	return POP3_LEAVE;
 }
 
@@ -406,13 +407,11 @@ static const struct pop3_state gssapi_state = { .commands = gssapi_commands,
 static void
 log_no_login(const struct pop3 *p)
 {
-	enum io_error error = p->io->error;
-
 	if (p->refused != NULL)
 		log_event(LOG_NOTICE, "refused", "reason=\"%s\"", p->refused);
 	else
 		log_event(LOG_NOTICE, "refused", "reason=\"no login: %s\"",
-		    error == IO_OK ? "left" : pop3_why_ended(error));
+		    pop3_why_ended(p));
 }
 
 int

@@ -230,9 +230,9 @@ send_begun(struct pop3 *p, size_t n, struct span *span, uint64_t body_lines)
 
 /*
  * Answers with a message, or its header and body_lines lines of its body. After
- * "+OK" an error can no longer be reported. So if the mailbox has changed, the
- * connection ends without the final dot. By that the client sees that the
- * message is not complete.
+ * "+OK" an error can no longer be reported. So if the mailbox has changed or
+ * cannot be read, the connection ends without the final dot. By that the client
+ * sees that the message is not complete.
  */
 static enum pop3_verdict
 send_message(struct pop3 *p, size_t n, uint64_t body_lines)
@@ -255,7 +255,7 @@ send_message(struct pop3 *p, size_t n, uint64_t body_lines)
 		pop3_ok(p, "top of message follows");
 	if (!send_begun(p, n, &span, body_lines)) {
 		if (p->io->error == IO_OK)
-			p->end = "changed";
+			p->end = span.error != 0 ? "failed" : "changed";
 		return POP3_LEAVE;
 	}
 	if (body_lines == WIRE_ALL)
@@ -361,7 +361,7 @@ quit(struct pop3 *p, int count, char **args)
 		break;
 	case DROP_LATER:
 		pop3_err(p,
-		    "[SYS/TEMP] the next login will finish the removal");
+		    "[SYS/TEMP] deleted messages may not be removed yet");
 		break;
 	case DROP_FAILED:
 		pop3_err(p, "[SYS/TEMP] nothing removed");
@@ -404,11 +404,9 @@ pop3_serve(struct io *io, struct maildrop *drop)
 
 	pop3_ok(&p, "%zu messages", drop->count);
 	pop3_obey(&p);
-	if (p.end == NULL)
-		p.end = pop3_why_ended(io->error);
 	log_event(LOG_INFO, "logout",
 	    "reason=%s retrieved=%zu octets=%" PRIu64
 	    " topped=%zu deleted=%zu left=%zu seconds=%" PRId64,
-	    p.end, t.retrieved, t.wire_size, t.topped, t.removed,
+	    pop3_why_ended(&p), t.retrieved, t.wire_size, t.topped, t.removed,
 	    drop->count - t.removed, (clock_ms() - begin) / 1000);
 }

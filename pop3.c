@@ -235,9 +235,11 @@ pop3_obey(struct pop3 *p)
 }
 
 const char *
-pop3_why_ended(enum io_error error)
+pop3_why_ended(const struct pop3 *p)
 {
-	switch (error) {
+	if (p->end != NULL)
+		return p->end;
+	switch (p->io->error) {
 	case IO_CLOSED:
 		return "lost";
 	case IO_TIMEOUT:

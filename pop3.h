@@ -79,7 +79,7 @@ struct pop3 {
 	 * connection ended.
 	 */
 	const char *refused;
-	/* Why the session ended, for the log; NULL: see pop3_why_ended. */
+	/* How a command ended the connection, for the log; NULL: none did. */
 	const char *end;
 };
 
@@ -109,11 +109,8 @@ enum pop3_verdict pop3_not_understood(struct pop3 *p, const char *text);
 enum pop3_verdict pop3_capa(struct pop3 *p, int count, char **args);
 enum pop3_verdict pop3_utf8(struct pop3 *p, int count, char **args);
 
-/*
- * Returns the word with which the log describes the end of a connection by this
- * error.
- */
-const char *pop3_why_ended(enum io_error error);
+/* Returns the words with which the log describes the connection's end. */
+const char *pop3_why_ended(const struct pop3 *p);
 
 /*
  * Answers PASS or AUTH if the login is refused, with the same text for every

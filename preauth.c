@@ -38,7 +38,8 @@
 
 struct preauth {
 	const struct options *o;
-	int channel; /* to the monitor */
+	int channel;     /* to the monitor */
+	bool is_proxied; /* the connection begins with a PROXY header */
 	int64_t deadline;
 	struct io io;
 	struct auth *auth; /* NULL: there is no key */
@@ -72,17 +73,17 @@ await_tls(struct preauth *g, int fd)
 {
 	struct io *io = calloc(1, sizeof(*io));
 	unsigned char size;
-	int result;
+	int result = -1;
 
 	if (io == NULL)
 		fatal("calloc");
 	io_init(io, fd, g->deadline);
 	io->no_read_ahead = true;
-	result = io_exact(io, &size, 1) == 0 && size <= sizeof(g->hash) &&
-		io_exact(io, g->hash, size) == 0 ?
-	    0 :
-	    -1;
-	g->hash_size = size;
+	if (io_exact(io, &size, 1) == 0 && size <= sizeof(g->hash) &&
+	    io_exact(io, g->hash, size) == 0) {
+		g->hash_size = size;
+		result = 0;
+	}
 	free(io);
 	return result;
 }
@@ -321,8 +322,7 @@ serve_client(struct preauth *g)
 	const struct options *o = g->o;
 	int fd;
 
-	if (o->proxies.count > 0 && proxies_include_peer(&o->proxies, 0) &&
-	    read_header(g) == -1)
+	if (g->is_proxied && read_header(g) == -1)
 		return -1;
 	if (o->tls.when == TLS_IMMEDIATE) {
 		if (!o->tls.works || (fd = start_tls(g)) == -1)
@@ -363,12 +363,13 @@ keep_unread(struct preauth *g)
 
 void
 preauth(const struct options *o, const struct account *account,
-    struct auth *auth, int64_t deadline, int channel)
+    struct auth *auth, bool is_proxied, int64_t deadline, int channel)
 {
 	static struct preauth g;
 
 	g.o = o;
 	g.channel = channel;
+	g.is_proxied = is_proxied;
 	g.deadline = deadline;
 	g.message.kind = MESSAGE_LOGIN;
 	enter_preauth_jail(&g, account, auth);

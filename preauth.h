@@ -2,6 +2,7 @@
 #ifndef PREAUTH_H
 #define PREAUTH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "options.h"
@@ -13,10 +14,11 @@
  * process. Runs as root until the keys are copied, then as account, the
  * pre-auth user, in its jail. If the client logs in, the last message on the
  * channel is MESSAGE_LOGIN; otherwise the channel ends without that message.
- * auth: from auth_prepare. deadline: the login deadline, absolute, in ms of
+ * auth: from auth_prepare. is_proxied: the connection begins with a PROXY
+ * header. deadline: the login deadline, absolute, in ms of
  * CLOCK_MONOTONIC.
  */
 _Noreturn void preauth(const struct options *o, const struct account *account,
-    struct auth *auth, int64_t deadline, int channel);
+    struct auth *auth, bool is_proxied, int64_t deadline, int channel);
 
 #endif

@@ -1,9 +1,12 @@
 /*
  * Drops root's rights for good, and puts processes into jails.
  *
- * Runs as root, in each process that is about to become another user, and in
- * the broker's child. It trusts the owner of the state directory. If a step
- * fails, or succeeds without effect, the process ends.
+ * Runs as root in each process that is about to become another user. The
+ * functions that make directories also run as root in main, the listener and
+ * the monitor. privsep_leave_broker runs as the user, in the broker's child.
+ * This file trusts the owner of the state directory. If a step fails, or
+ * succeeds without effect, the process ends. As an exception,
+ * privsep_make_directory returns -1 if it cannot make a directory.
  */
 #include "config.h"
 
@@ -18,7 +21,6 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,13 +30,13 @@
 
 /*
  * The limit of descriptors in a jail, a little higher than necessary. The
- * pre-auth process needs the most: the keytab, the replay cache, the
- * connection, and the channel to the monitor.
+ * pre-auth process needs the most: the replay cache, krb5.conf, the connection,
+ * the sockets to the layers, and the channel to the monitor.
  */
 #define JAIL_FILES 16
 /*
  * A process in a jail cannot make a file larger than this. The replay cache has
- * this size from the start.
+ * at least this size from the start.
  */
 #define JAIL_FILE_SIZE ((rlim_t)REPLAY_SIZE)
 /*
@@ -47,10 +49,10 @@
 /*
  * Returns true if the directory's owner or mode must still be set. If the
  * directory still belongs to root, or its mode lacks a search permission,
- * another process has just created it and is about to set owner and mode. If
- * the owner has made the directory writable by others, the mode must be set
- * again. Otherwise a compromised pre-auth process could make all logins fail by
- * changing the mode.
+ * another process has created it. That process is about to set owner and mode,
+ * or has ended before it could. If the owner has made the directory writable by
+ * others, the mode must be set again. Otherwise a compromised process of the
+ * owner could make all later logins of the owner fail by changing the mode.
  */
 static bool
 is_unfinished_directory(const struct stat *st, mode_t mode, uid_t uid)
@@ -134,13 +136,14 @@ privsep_make_jail(const char *state, const char *name)
 	int jail = privsep_open_state(state, name, 0711);
 
 	if (jail == -1)
-		exit(1);
+		log_end(1);
 	close(jail);
 }
 
 /*
- * Sets a resource limit for good, unless the limit is already lower. For
- * example, inetd may have set a lower limit.
+ * Sets the hard limit of a resource, unless it is already lower. For example,
+ * inetd may have set a lower one. Then sets the soft limit to the hard limit,
+ * even if that raises the soft limit.
  */
 static void
 set_limit(int what, rlim_t most)
@@ -157,8 +160,8 @@ set_limit(int what, rlim_t most)
 }
 
 /*
- * Empties all sets of capabilities, and asks the kernel whether they are
- * empty.
+ * Empties the effective, permitted and inheritable sets of capabilities, and
+ * asks the kernel whether they are empty. The bounding set stays as it is.
  */
 static void
 drop_capabilities(void)

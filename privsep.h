@@ -10,10 +10,13 @@
  * Root: opens the directory at path, and makes it with this mode for this owner
  * if it is absent. Unless `at` is AT_FDCWD, it is the open directory that
  * contains the directory, and must be writable by root only; of the path, only
- * the last component is then used, and the rest is for the log. An existing
- * directory must belong to the owner and must not be writable by others;
- * otherwise ends the process. Returns a descriptor (read-only, close-on-exec),
- * or -1 if the directory could not be made (logged).
+ * the last component is then used, and the rest is for the log. Sets owner and
+ * mode of an existing directory that still belongs to root or lacks a search
+ * permission of this mode. Does the same if an owner other than root has made
+ * the directory writable by others. Any other existing directory must belong to
+ * the owner and must not be writable by others; otherwise ends the process.
+ * Returns a descriptor (read-only, close-on-exec), or -1 if the directory could
+ * not be made (logged).
  */
 int privsep_make_directory(int at, const char *path, mode_t mode, uid_t uid,
     gid_t gid);
@@ -32,7 +35,8 @@ void privsep_make_jail(const char *state, const char *name);
 
 /*
  * Root: changes the root directory to STATE/NAME and becomes the user for good,
- * with limits on memory, files and descriptors. Fatal on failure.
+ * with limits on memory, files and descriptors. The process cannot make
+ * processes any more. Fatal on failure.
  */
 void privsep_jail(const char *state, const char *name, const struct account *a);
 
@@ -43,9 +47,9 @@ void privsep_jail(const char *state, const char *name, const struct account *a);
 void privsep_become(const struct account *a);
 
 /*
- * Root: becomes the user for good, with the spool's group as effective group,
- * for a broker. The process has no other group and no capability. Fatal on
- * failure.
+ * Root: becomes the user for good, with the spool's group as effective and
+ * saved group, for a broker. The real group and the only supplementary group
+ * are the user's. The process has no capability. Fatal on failure.
  */
 void privsep_become_broker(const struct account *a, gid_t group);
 

@@ -1,9 +1,9 @@
 /*
  * Reads the networks of the proxies, and finds whether an address is in one.
  *
- * Runs as root in main, the listener and the monitor, and in the pre-auth
- * process. A PROXY header is trusted only from these networks, which the
- * administrator lists with -x.
+ * Runs as root in main, the listener and the monitor. Pure computation. A PROXY
+ * header is trusted only from these networks, which the administrator lists
+ * with -x.
  */
 #include "config.h"
 
@@ -94,12 +94,4 @@ proxies_include(const struct proxies *p, const struct sockaddr_storage *a)
 			return true;
 	}
 	return false;
-}
-
-bool
-proxies_include_peer(const struct proxies *p, int fd)
-{
-	struct sockaddr_storage peer;
-
-	return address_of_peer(fd, &peer) == 0 && proxies_include(p, &peer);
 }

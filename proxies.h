@@ -24,10 +24,4 @@ int proxies_read(struct proxies *p, const char *text);
 /* Returns true if the address is in one of the networks. */
 bool proxies_include(const struct proxies *p, const struct sockaddr_storage *a);
 
-/*
- * Returns true if the address of the peer of the socket fd is in one of the
- * networks.
- */
-bool proxies_include_peer(const struct proxies *p, int fd);
-
 #endif

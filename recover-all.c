@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -31,8 +32,10 @@
 
 /*
  * These times bound how long one mailbox may delay the others. The recovery
- * must lock the mailbox within ENTER_MS, then finish the removal within
- * RECOVERY_MS. After the recovery has ended, the broker must end within END_MS.
+ * must take the session lock within ENTER_MS, then lock the spool and finish
+ * the removal within RECOVERY_MS. After the recovery has ended, the broker must
+ * end within END_MS. A child that only looks for an unfinished removal must end
+ * within ENTER_MS.
  */
 #define ENTER_MS 30000
 #define END_MS 60000
@@ -43,7 +46,7 @@
 /* The state of --recover. */
 struct recovery_round {
 	const struct options *o;
-	bool is_good;  /* no removal was left unfinished so far */
+	bool is_good;  /* no removal is or may be left unfinished so far */
 	uid_t uid;     /* the uid of the last mailbox */
 	int directory; /* its STATE/users/UID; -1: none yet */
 	/* a line was printed about a removal of this uid that is left */
@@ -104,7 +107,8 @@ find_unfinished(int directory, uid_t uid)
 
 /*
  * Waits until the recovery and its broker have ended. Kills a process that
- * takes too long. Returns an enum recovery.
+ * takes too long, or that sends another message than one MESSAGE_LOCKED of the
+ * recovery. Returns an enum recovery.
  */
 static int
 await_end(struct watch *w)
@@ -112,13 +116,15 @@ await_end(struct watch *w)
 	struct watch_event e;
 	struct session_message m;
 	int result = RECOVERY_UNREACHABLE;
+	bool is_locked = false;
 
 	while (watch_next(w, &e)) {
-		if (e.packet != NULL && e.role == ROLE_RECOVERY &&
+		if (e.packet != NULL && e.role == ROLE_RECOVERY && !is_locked &&
 		    message_read_session(e.packet, e.size, &m) &&
-		    m.kind == MESSAGE_LOCKED)
+		    m.kind == MESSAGE_LOCKED) {
+			is_locked = true;
 			watch_limit(w, ROLE_RECOVERY, clock_ms() + RECOVERY_MS);
-		else if (e.packet != NULL)
+		} else if (e.packet != NULL)
 			watch_kill(w, e.role, WATCH_WRONG);
 		else if (e.role == ROLE_RECOVERY) {
 			result = recovery_of(e.status);
@@ -136,8 +142,8 @@ await_end(struct watch *w)
 }
 
 /*
- * Recovers one mailbox with two children: a recovery, which becomes the user,
- * and a broker. Returns an enum recovery.
+ * Recovers one mailbox with a recovery, a child that becomes the user. If the
+ * mailbox's format has locks, also starts a broker. Returns an enum recovery.
  */
 static int
 recover_mailbox(struct session *s)
@@ -197,7 +203,7 @@ describe_mailbox(const struct state_mailbox *m, struct mailboxes *boxes,
 		return "not a mailbox that -m can describe";
 	s->mailboxes = boxes;
 	s->path = mailboxes_path(boxes, s->user.name, s->user.home);
-	return s->path != NULL ? NULL : "the path of the mailbox is too long";
+	return s->path != NULL ? NULL : MAILBOXES_NO_PATH;
 }
 
 /*
@@ -234,7 +240,7 @@ print_unreachable(const struct state_mailbox *m, const char *refusal)
 /*
  * Recovers one mailbox and prints how the recovery ended. Prints nothing if the
  * mailbox cannot be found and the user has no unfinished removal. Returns an
- * enum recovery.
+ * enum recovery, with RECOVERY_REPORTED for all failures.
  */
 static int
 recover_described(const struct recovery_round *r, const struct state_mailbox *m)
@@ -256,7 +262,7 @@ recover_described(const struct recovery_round *r, const struct state_mailbox *m)
 		return RECOVERY_NOTHING;
 	if (refusal != NULL) {
 		print_unreachable(m, refusal);
-		return RECOVERY_UNREACHABLE;
+		return RECOVERY_REPORTED;
 	}
 	/*
 	 * The printed path is the one that -m specifies; setup_prepare may
@@ -266,7 +272,26 @@ recover_described(const struct recovery_round *r, const struct state_mailbox *m)
 	result = is_unfinished ? recover_mailbox(&s) : RECOVERY_NOTHING;
 	printf("%s (%s): %s\n", log_safe(&name, s.user.name),
 	    log_words(&path, box), recovery_text(result));
-	return result;
+	return result == RECOVERY_FINISHED || result == RECOVERY_NOTHING ||
+		result == RECOVERY_SET_ASIDE ?
+	    result :
+	    RECOVERY_REPORTED;
+}
+
+/*
+ * Prints that the process for a mailbox ended by a signal or a fatal error.
+ */
+static void
+print_end(const struct state_mailbox *m, int status)
+{
+	printf("uid %u: not reachable", (unsigned)m->uid);
+	if (!WIFSIGNALED(status))
+		printf(", see syslog\n");
+	else if (WTERMSIG(status) == SIGALRM)
+		printf(": the account database does not answer\n");
+	else
+		printf(": ended by signal %d (%s)\n", WTERMSIG(status),
+		    strsignal(WTERMSIG(status)));
 }
 
 /*
@@ -282,8 +307,9 @@ recover_one(void *self, const struct state_mailbox *m)
 
 	if (r->directory != -1 && r->uid != m->uid)
 		print_rest(r);
-	if (r->directory == -1)
-		r->directory = fcntl(m->directory, F_DUPFD_CLOEXEC, 3);
+	if (r->directory == -1 &&
+	    (r->directory = fcntl(m->directory, F_DUPFD_CLOEXEC, 3)) == -1)
+		fatal("fcntl");
 	r->uid = m->uid;
 	fflush(stdout);
 	if ((pid = fork()) == -1)
@@ -295,15 +321,26 @@ recover_one(void *self, const struct state_mailbox *m)
 	}
 	if (process_wait(pid, &status, 0) == -1)
 		fatal("waitpid");
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		printf("uid %u: not reachable: the account database does not "
-		       "answer\n",
-		    (unsigned)m->uid);
-	if (recovery_of(status) != RECOVERY_FINISHED &&
-	    recovery_of(status) != RECOVERY_NOTHING) {
-		r->is_good = false;
-		r->is_printed = true;
+	switch (recovery_of(status)) {
+	case RECOVERY_FINISHED:
+	case RECOVERY_NOTHING:
+		return;
+	case RECOVERY_SET_ASIDE:
+	case RECOVERY_REPORTED:
+		break;
+	default:
+		print_end(m, status);
 	}
+	r->is_good = false;
+	r->is_printed = true;
+}
+
+/* What a fatal error of --recover itself does before the process ends. */
+static void
+print_fatal(void)
+{
+	printf("the recovery ends early, see syslog\n");
+	fflush(stdout);
 }
 
 int
@@ -311,8 +348,11 @@ recover_all(const struct options *o)
 {
 	struct recovery_round r = { .o = o, .is_good = true, .directory = -1 };
 
-	if (state_each(o->state, recover_one, &r) == -1)
-		err(1, "%s/users", o->state);
+	log_before_end(print_fatal);
+	if (state_each(o->state, recover_one, &r) == -1) {
+		warn("%s/users", o->state);
+		r.is_good = false;
+	}
 	print_rest(&r);
 	return r.is_good ? 0 : 1;
 }

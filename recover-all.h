@@ -6,7 +6,9 @@
 
 /*
  * Root: finishes the unfinished removals of all users, one mailbox after the
- * other, and prints how each ended. Returns 0, or 1 if some are left.
+ * other. Prints a line for each mailbox that can be found, even if there was
+ * nothing to finish, and for each removal that cannot be reached. Returns 0, or
+ * 1 if a removal is left, may be left, or was set aside.
  */
 int recover_all(const struct options *o);
 

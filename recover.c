@@ -2,8 +2,8 @@
  * Finishes a removal that a killed session or a power failure left unfinished.
  *
  * Runs as the user: after a session in a child of the broker, otherwise in a
- * child of --recover. The user may have replaced the files that are read by
- * anything, so no code of this file runs as root.
+ * child of --recover. The user may have put anything in place of the files that
+ * this code reads. So no code of this file runs as root.
  */
 #include "config.h"
 
@@ -166,8 +166,9 @@ recover_look(int directory)
 	 */
 	if (all != NULL)
 		rewinddir(all);
-	while (!found && (entry = readdir(all)) != NULL)
+	while (!found && (errno = 0, (entry = readdir(all)) != NULL))
 		found = entry->d_name[0] != '.' &&
 		    is_unfinished(directory, entry->d_name);
-	_exit(found ? RECOVERY_UNFINISHED : RECOVERY_NOTHING);
+	/* If nothing was found, errno is that of readdir; 0: the end. */
+	_exit(found || errno != 0 ? RECOVERY_UNFINISHED : RECOVERY_NOTHING);
 }

@@ -12,6 +12,7 @@ enum recovery {
 	RECOVERY_SET_ASIDE = 3,  /* the journal does not fit the mailbox */
 	RECOVERY_NOTHING = 4,    /* no removal was unfinished */
 	RECOVERY_UNFINISHED = 5, /* recover_look: a removal is unfinished */
+	RECOVERY_REPORTED = 6,   /* --recover has printed that it failed */
 };
 
 /*
@@ -33,8 +34,8 @@ _Noreturn void recover_by_hand(const struct session *s, int channel);
  * --recover, as the user: looks for unfinished removals in STATE/users/UID,
  * which is open as directory. Exits with RECOVERY_UNFINISHED if it finds one,
  * otherwise with RECOVERY_NOTHING. Also exits with RECOVERY_UNFINISHED if an
- * earlier version left a removal unfinished, or if the state of a mailbox
- * cannot be read.
+ * earlier version left a removal unfinished, or if the directory or the state
+ * of a mailbox cannot be read.
  */
 _Noreturn void recover_look(int directory);
 

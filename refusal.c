@@ -2,8 +2,9 @@
  * Answers a client that gets no session.
  *
  * Runs as the pre-auth user, in a jail without files. The monitor's child drops
- * root's rights before it calls this file. The answer is the same for every
- * reason, so a client cannot learn which accounts exist.
+ * root's rights before it calls this file. Every refused login gets the same
+ * answer, so a client cannot learn which accounts exist. Only a permitted login
+ * whose STATE/users/UID cannot be opened gets another answer.
  */
 #include "config.h"
 

@@ -3,9 +3,9 @@
  * token is sent before the token.
  *
  * Runs in the relay, as the pre-auth user in a jail, and in kpopc, as the
- * caller. It makes no system call. The peer is not trusted. A token's size has
- * a limit. Only whole tokens are unwrapped. A token that is out of sequence, or
- * a replay, ends the connection.
+ * caller. The code of this file makes no system call. The peer is not trusted.
+ * A token's size has a limit. Only whole tokens are unwrapped. A token that is
+ * out of sequence, or a replay, ends the connection.
  *
  * Source: RFC 4422 §3.7, RFC 4752 §3.
  */

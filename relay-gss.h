@@ -9,8 +9,8 @@
 /* Bytes of a token, at most; RFC 4752 §3.1 allows more. */
 #define RELAY_GSS_TOKEN 65536
 /*
- * Bytes of text in a token, at least. A client that takes only smaller tokens
- * is refused.
+ * Bytes of text for which the peer's largest token must have room. A peer that
+ * takes only smaller tokens is refused.
  */
 #define RELAY_GSS_LEAST 16
 #define RELAY_GSS_LENGTH 4 /* bytes of the length before a token */
@@ -32,7 +32,7 @@ enum relay_gss_output {
 struct relay_gss {
 	gss_ctx_id_t context;
 	bool is_confidential; /* the layer has confidentiality */
-	size_t text_size;     /* bytes of text in a token for the peer */
+	size_t text_size;     /* most bytes of text in a token for the peer */
 	enum relay_gss_output output;
 	char line[3]; /* the beginning of the answer to AUTH */
 	size_t line_at;
@@ -46,7 +46,8 @@ extern const struct relay_codec relay_gss_codec; /* state: a struct relay_gss */
 
 /*
  * Returns how many bytes of text fit into a token of token_size bytes with this
- * layer, or 0 if they are fewer than RELAY_GSS_LEAST.
+ * layer. A token_size above RELAY_GSS_TOKEN counts as RELAY_GSS_TOKEN. Returns
+ * 0 if fewer than RELAY_GSS_LEAST bytes fit, or if GSSAPI fails.
  */
 size_t relay_gss_text_size(gss_ctx_id_t context, unsigned layer,
     size_t token_size);

@@ -19,8 +19,8 @@
 #include "sasl-status.h"
 
 /*
- * Logs that a step of GSSAPI failed. If major is 0, the client broke a rule of
- * the layer in this step.
+ * Logs that a step of GSSAPI failed. If major is 0, GSSAPI reported no error,
+ * but the step broke a rule of the layer.
  */
 static void
 log_gss_failed(int priority, const char *step, OM_uint32 major, OM_uint32 minor)

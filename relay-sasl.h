@@ -5,10 +5,11 @@
 /*
  * Relay, jailed: receives the layer that sasl_hand_over sends to the socket
  * `handoff`. Then carries bytes between the sockets `client` and `cleartext`
- * until both have ended. The first line from the cleartext side is the answer
- * to AUTH, and is sent without the layer. The layer begins only after a "+OK"
- * (RFC 5034 §4). Returns 0 or -1. An error is logged, unless it is the end or
- * failure of a socket.
+ * until the cleartext side has ended. The first line from the cleartext side is
+ * the answer to AUTH, and is sent without the layer. If this line is a "+OK",
+ * all later output is inside the layer (RFC 5034 §4). All input is inside the
+ * layer. Returns 0 or -1. An error is logged, unless a socket has ended or
+ * failed, or relay_run's time limit has passed.
  */
 int relay_sasl_run(int client, int cleartext, int handoff);
 

@@ -69,19 +69,19 @@ note_failure(struct relay_tls *t, int result)
 }
 
 unsigned
-relay_tls_hash_certificate(const X509 *certificate,
+relay_tls_hash_certificate(X509 *certificate,
     unsigned char hash[EVP_MAX_MD_SIZE])
 {
 	/*
 	 * RFC 5929 specifies the hash function of the certificate's signature,
-	 * but SHA-256 in place of MD5 and SHA-1.
+	 * but SHA-256 in place of MD5 and SHA-1. The parameters of an
+	 * RSASSA-PSS signature name its hash function.
 	 */
 	const EVP_MD *digest = EVP_sha256();
 	int nid = NID_undef;
 	unsigned n = 0;
 
-	if (OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &nid,
-		NULL) == 1 &&
+	if (X509_get_signature_info(certificate, &nid, NULL, NULL, NULL) == 1 &&
 	    nid != NID_undef && nid != NID_md5 && nid != NID_sha1 &&
 	    EVP_get_digestbynid(nid) != NULL)
 		digest = EVP_get_digestbynid(nid);
@@ -124,8 +124,10 @@ has_suite(SSL_CTX *scratch, const char *word)
 }
 
 /*
- * Returns true if OpenSSL has this word of a cipher list. Each word is tried
- * alone, because OpenSSL ignores unknown words of a longer list.
+ * Returns true if this word of a cipher list names at least one suite that
+ * OpenSSL has, also after "!", "-" or "+". Also returns true if the word is a
+ * command. Each word is tried alone, because OpenSSL ignores unknown words of a
+ * longer list.
  */
 static bool
 has_word(SSL_CTX *scratch, const char *word)

@@ -13,7 +13,7 @@ struct relay_tls {
 	bool is_established; /* the handshake is complete */
 	bool has_data;       /* the peer has sent data inside TLS */
 	bool is_closed;      /* the peer has sent close_notify */
-	bool client_ended;   /* the peer's socket has ended or failed */
+	bool client_ended;   /* the peer's socket has ended without an error */
 	char error[256];     /* OpenSSL's text, once something has failed */
 	int reason;          /* OpenSSL's error number (SSL_R_...), or 0 */
 	/* Called once when the handshake is complete; may be NULL. */
@@ -33,8 +33,9 @@ int relay_tls_restrict(SSL_CTX *context);
  * Replaces the permitted cipher suites by those of this list. The list has
  * OpenSSL's syntax (openssl-ciphers(1)), but may also name suites of TLS 1.3.
  * If the list has no suite for a version of TLS, this version keeps its suites.
- * Returns NULL if the list was accepted. Returns the first word that OpenSSL
- * does not have, or the whole list if OpenSSL refuses the list.
+ * Returns NULL if the list was accepted. Returns the first word that names no
+ * suite of OpenSSL, or the whole list if it is too long or OpenSSL refuses it.
+ * If no memory is left, returns words that report this.
  */
 const char *relay_tls_set_ciphers(SSL_CTX *context, const char *list);
 
@@ -54,7 +55,7 @@ int relay_tls_shake_hands(struct relay_tls *t, struct relay_buffer *wrapped);
  * Hashes a certificate as tls-server-end-point does (RFC 5929 §4.1), for
  * channel bindings. Returns the hash's size, or 0 if there is none.
  */
-unsigned relay_tls_hash_certificate(const X509 *certificate,
+unsigned relay_tls_hash_certificate(X509 *certificate,
     unsigned char hash[EVP_MAX_MD_SIZE]);
 
 /* Keeps OpenSSL's last error in t->error and t->reason. */

@@ -177,9 +177,9 @@ is_acknowledged(const struct relay *p)
 /*
  * Reads a piece from the session, and returns as read_piece does. If p->held
  * was 1, the first byte of the piece was already passed on. The last byte of
- * the piece is also left in the socket, and p->held becomes 1. No byte is left
- * in the socket if the session has shut down its side, or if more than a piece
- * has come.
+ * the piece is also left in the socket, and p->held becomes 1. If the session
+ * has shut down its side, or if more than a piece has come, no byte of the
+ * piece is left in the socket, and p->held becomes 0.
  */
 static ssize_t
 read_and_hold(struct relay *p, char *data)
@@ -332,7 +332,7 @@ serve_session(struct relay *p, const struct pollfd *event)
 	/*
 	 * The session's process has ended. The bytes that it has left in the
 	 * socket can be read only after the client has taken the bytes in the
-	 * buffer. The client has LAST_MS to take them.
+	 * buffer. The client has LAST_MS to take all these bytes.
 	 */
 	if (event->events == 0 && !is_drained(&p->wrapped)) {
 		p->session_ended = true;
@@ -401,7 +401,10 @@ relay_events(struct relay *p, const struct pollfd fds[3])
 	return 0;
 }
 
-/* Returns true if both sides have ended, and everything was sent. */
+/*
+ * Returns true if the cleartext side has ended and its bytes were sent. In
+ * kpopc, the server must also have ended, and its bytes were passed on.
+ */
 static bool
 is_done(const struct relay *p)
 {

@@ -41,8 +41,8 @@ struct relay_codec {
 	/* Returns true if wrap may be called. */
 	bool (*is_ready)(void *state);
 	/*
-	 * Notes that the client's socket has ended before the cleartext side.
-	 * May be NULL.
+	 * Notes that the client's socket has ended without an error. On the
+	 * server's side the cleartext side has not ended yet. May be NULL.
 	 */
 	void (*note_client_end)(void *state);
 };

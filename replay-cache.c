@@ -36,11 +36,12 @@
 #define MAGIC "kpopd replay 1\n"
 #define TAG 16 /* bytes */
 /*
- * Services with different clock skews may share the file. Each service keeps
- * records for the longest of these skews. Otherwise a service could discard a
- * record while another service still accepts the authenticator. The file's size
- * records the longest skew, because the pre-auth process cannot change the
- * size. The size is REPLAY_SIZE plus one byte for each second above LEAST_SKEW.
+ * Services with different clock skews may share the file. From the longest of
+ * these skews, each service computes how long it keeps a record. Otherwise a
+ * service could discard a record while another service still accepts the
+ * authenticator. The file's size records the longest skew, because the pre-auth
+ * process cannot change the size. The size is REPLAY_SIZE plus one byte for
+ * each second above LEAST_SKEW.
  */
 #define LEAST_SKEW 300      /* seconds */
 #define MOST_SKEW (1 << 20) /* seconds */
@@ -207,7 +208,7 @@ repair_cache(struct replay *r, const char *path)
 		result = write_cache_head(r);
 		if (result == 0)
 			log_event(LOG_NOTICE, "replay",
-			    "what=\"%s starts empty\"", path);
+			    "what=\"%s refuses older authenticators\"", path);
 	}
 	unlock_cache(r);
 	return result == -1 ? -1 : 0;

@@ -22,8 +22,9 @@
 
 /*
  * The most authenticators that one principal may use in the current and the
- * previous epoch together. An epoch lasts twice the clock skew. The number is a
- * sixteenth of all slots.
+ * previous epoch together. An epoch lasts twice the longest clock skew of all
+ * services with this file, and at least ten minutes. The number is a sixteenth
+ * of all slots.
  */
 #define REPLAY_MOST 32768
 
@@ -62,9 +63,10 @@ struct replay_clock {
 
 /*
  * Root: opens STATE/replay. Makes the file if it is absent, and repairs it if
- * it is damaged. Allocates all space of the file. skew: the clock skew that
- * Kerberos permits, in seconds. deadline: when to stop waiting for the lock, in
- * ms of CLOCK_MONOTONIC. Returns NULL (logged) if the file cannot be used.
+ * it is damaged. A file that was made or repaired has its first REPLAY_SIZE
+ * bytes allocated. skew: the clock skew that Kerberos permits, in seconds.
+ * deadline: when to stop waiting for the lock, in ms of CLOCK_MONOTONIC.
+ * Returns NULL (logged) if the file cannot be used.
  */
 struct replay *replay_open(const char *state, int skew, int64_t deadline);
 

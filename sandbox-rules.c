@@ -12,7 +12,8 @@
  *
  * Versions of the C library differ in which of several equivalent calls they
  * make (open, openat, openat2). So the lists name all equivalent calls. A name
- * that libseccomp does not know is too new for this machine, and is skipped.
+ * that is too new for this machine's libseccomp is skipped; the filter then
+ * forbids that call.
  */
 #define _GNU_SOURCE
 
@@ -37,8 +38,9 @@
 	"getgid getegid rt_sigprocmask uname sched_yield membarrier rseq "     \
 	"set_robust_list "
 /*
- * Calls on open descriptors. No call may copy a descriptor to another number;
- * otherwise another file could replace the client's socket at 0 to 2.
+ * Calls on open descriptors. No call may copy a descriptor to another number.
+ * Otherwise the client's socket, which is at 0 to 2, could get a number with
+ * which sendmsg is permitted (allow_passing).
  */
 #define DESCRIPTORS                                                            \
 	"read readv pread64 write writev pwrite64 close close_range lseek "    \
@@ -71,8 +73,8 @@ static const struct list {
 	/* the process passes descriptors to the broker over a socket */
 	bool passes_files;
 	/*
-	 * the process makes a child, which confines itself further, and tests
-	 * whether other processes exist
+	 * the process makes a child, which confines itself further; the process
+	 * itself also tests whether other processes exist
 	 */
 	bool makes_process;
 	/*
@@ -83,8 +85,7 @@ static const struct list {
 	struct option option;
 } lists[] = {
 	{ "preauth",
-	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING
-	    "recvmsg getpeername ",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg ",
 	    false, false, { 0, 0 }, { HOST_SOL_SOCKET, HOST_SO_SNDBUF } },
 	{ "session",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
@@ -331,7 +332,10 @@ choose_architecture(scmp_filter_ctx filter)
 {
 	if (HOST == seccomp_arch_native())
 		return;
-	/* First this one, because no filter has two orders of bytes. */
+	/*
+	 * Remove the one architecture before adding the other, because no
+	 * filter has two orders of bytes.
+	 */
 	check(seccomp_arch_remove(filter, seccomp_arch_native()),
 	    "architecture");
 	check(seccomp_arch_add(filter, HOST), "libseccomp for the host");
@@ -371,7 +375,7 @@ write_filter(const struct list *list)
 	free(copy);
 }
 
-/* Writes the names of all calls by their numbers, for the log. */
+/* Writes the names of the calls with numbers below 600, for the log. */
 static void
 write_names(void)
 {

@@ -1,10 +1,11 @@
 /*
  * Limits what a process can ask of the kernel: its system calls and its files.
  *
- * Runs in each process that has dropped root's rights (privsep.c); the monitor
- * uses the names of the system calls. The kernel stops a forbidden call. The
- * process then sends the call's number to the monitor, which logs the name.
- * After that the process ends.
+ * Runs in each process that has dropped root's rights (privsep.c). Also runs as
+ * root: main asks what the kernel offers, and the monitor uses the names of the
+ * system calls. The kernel stops a forbidden call. The process then sends the
+ * call's number to the monitor, which logs the name. After that the process
+ * ends.
  *
  * The filters are made by sandbox-rules when kpopd is built.
  */
@@ -44,6 +45,14 @@
 	{                                                                      \
 		COUNT(name##_filter), (struct sock_filter *)name##_filter      \
 	}
+
+/*
+ * The filters permit sigaction only for signals below SIGSYS
+ * (sandbox-rules.c). Confined processes set the handlers of only two signals:
+ * the broker sets that of SIGCHLD, the C library that of SIGABRT.
+ */
+_Static_assert(SIGCHLD < SIGSYS && SIGABRT < SIGSYS,
+    "the filters forbid to handle a signal that is not below SIGSYS");
 
 static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_PREAUTH] = FILTER(preauth),
@@ -214,8 +223,9 @@ rights_for(const struct sandbox_path *path, uint64_t known)
 	    /*
 	     * The next three are needed to set aside a symlink, socket or
 	     * directory that has the name of a journal, by a rename. The
-	     * process still cannot make a symlink or a socket, because the
-	     * filters forbid the calls.
+	     * process still cannot make a symlink, or listen on a socket,
+	     * because the filters forbid the calls. By mknod(2), which the
+	     * filters permit, the process can make the file of a socket.
 	     */
 	    LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK |
 	    LANDLOCK_ACCESS_FS_REMOVE_DIR;

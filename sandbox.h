@@ -22,9 +22,10 @@ enum { SANDBOX_SECCOMP = 1, SANDBOX_LANDLOCK = 2 };
 
 /*
  * Asks the kernel for each part, without an effect. Returns the parts that are
- * not offered: the kernel has none, or a supervisor (a container,
- * SystemCallFilter=) forbids its system calls. If there are such parts, writes
- * their names, the errors and the remedy to text, for the log.
+ * not offered. A part is not offered if the kernel lacks it, or if a supervisor
+ * (a container, SystemCallFilter=) forbids the system calls of this part. If
+ * there are such parts, writes their names, the errors and the remedy to text,
+ * for the log.
  */
 unsigned sandbox_find_missing(char text[SANDBOX_TEXT]);
 
@@ -35,9 +36,10 @@ unsigned sandbox_find_missing(char text[SANDBOX_TEXT]);
 void sandbox_do_without(unsigned parts);
 
 /*
- * From now on ends this process and its children if they make a system call
- * that this kind of process may not make. Fatal if the kernel does not accept
- * the filter, or if it has no effect.
+ * From now on a system call that this kind of process may not make ends the
+ * process that makes the call: this process or a child. Only socket and connect
+ * do not end the process, but fail with EACCES. Fatal if the kernel does not
+ * accept the filter, or if the filter has no effect.
  */
 void sandbox_enter(enum sandbox which);
 
@@ -47,13 +49,19 @@ struct sandbox_path {
 	enum {
 		SANDBOX_READ,  /* read files */
 		SANDBOX_WRITE, /* read and write existing files */
-		SANDBOX_OWN,   /* also make, rename and remove files */
+		/*
+		 * also list directories, and make, rename and remove files and
+		 * directories
+		 */
+		SANDBOX_OWN,
 	} how;
 };
 
 /*
- * From now on this process can open, make and remove files only at or below
- * these n paths; open descriptors stay usable. Fatal if Landlock does not work.
+ * From now on this process and its children can open, make and remove files
+ * only at or below these n paths; open descriptors stay usable. If the kernel's
+ * Landlock can do so, also denies TCP, the abstract sockets of other processes,
+ * and signals to other processes. Fatal if Landlock does not work.
  */
 void sandbox_shut_files(const struct sandbox_path *paths, size_t n);
 

@@ -37,7 +37,7 @@
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
 /*
  * MIT Kerberos 1.18 does not report that the client's channel bindings matched.
- * With that version, layers are offered in any case.
+ * With that version, layers are offered even if they matched.
  */
 #ifndef GSS_C_CHANNEL_BOUND_FLAG
 #define GSS_C_CHANNEL_BOUND_FLAG 0
@@ -134,7 +134,7 @@ sasl_begin(struct sasl *s)
 }
 
 /*
- * Stores the token that the mechanism has made in *out and *size. Returns
+ * Sets *out and *size to the token in s->out, which GSSAPI has made. Returns
  * SASL_MORE.
  */
 static enum sasl_result

@@ -32,7 +32,8 @@ int sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size);
  * Records that the connection is inside TLS. hash, of n bytes, is the hash of
  * the certificate (RFC 5929 §4). If the client sends channel bindings, they
  * must match this hash. If they match, the client itself is the other end of
- * TLS, so no layer is offered.
+ * TLS, so no layer is offered. If n is 0 or more than SASL_HASH, the client's
+ * channel bindings are not checked, and layers are offered.
  */
 void sasl_enter_tls(struct sasl *s, const void *hash, size_t n);
 

@@ -9,7 +9,8 @@
  *	S: one byte, without a length: 0, or 1 or 2 if the server does not
  *	   support the first or the second version
  *	C: length, AP-REQ
- *	S: length 0; or length, KRB-ERROR, and the end
+ *	S: length 0; or length, KRB-ERROR, and the end; or, if no KRB-ERROR can
+ *	   be made, only the end
  *	S: length, AP-REP, but only if the client asks for mutual authentication
  *
  * Lengths are four bytes, most significant first, and include the NUL. Source:
@@ -94,9 +95,10 @@ refuse_unfinished(struct io *io)
 }
 
 /*
- * Returns true if these four bytes begin a POP3 command. DELE is not in the
- * list, because HTTP's DELETE begins in the same way, and no POP3 client sends
- * DELE first.
+ * Returns true if these four bytes begin a POP3 command other than QUIT and
+ * DELE. QUIT is not in the list, because name_protocol has another name for it.
+ * DELE is not in the list, because HTTP's DELETE begins in the same way, and no
+ * POP3 client sends DELE first.
  */
 static bool
 is_pop3(const unsigned char *first)
@@ -229,6 +231,17 @@ write_message(struct io *io, const struct auth_answer *answer)
 	io_write(io, answer->data, answer->size);
 }
 
+/*
+ * Writes a KRB-ERROR. Writes nothing if auth.c could not make one, because the
+ * length 0 would mean that the AP-REQ is accepted.
+ */
+static void
+write_error(struct io *io, const struct auth_answer *error)
+{
+	if (error->size > 0)
+		write_message(io, error);
+}
+
 /* Reads an AP-REQ into ap_req. Returns its size or -1. */
 static int
 read_ap_req(struct io *io, struct auth *a, char ap_req[AP_REQ_MOST])
@@ -247,7 +260,7 @@ read_ap_req(struct io *io, struct auth *a, char ap_req[AP_REQ_MOST])
 		    AP_REQ_MOST);
 		refuse_length(io, length, reason, "", 0);
 		auth_refuse(a, &answer);
-		write_message(io, &answer);
+		write_error(io, &answer);
 		return -1;
 	}
 	return io_exact(io, ap_req, n) == 0 ? (int)n : refuse_unfinished(io);
@@ -265,7 +278,7 @@ sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer)
 	    (n = read_ap_req(io, a, ap_req)) == -1)
 		return -1;
 	if (auth_accept(a, ap_req, (size_t)n, peer, &answer) == -1) {
-		write_message(io, &answer);
+		write_error(io, &answer);
 		return -1;
 	}
 	write_message(io, &nothing);

@@ -48,7 +48,8 @@ setup_prepare(struct session *s)
 	if (is_roots &&
 	    (s->obstacle = resolve_directory(s->path, path)) == NULL)
 		s->path = path;
-	if (!is_roots || !lock_needs_group(&s->locks, s->path, &s->group))
+	if (!is_roots || s->obstacle != NULL ||
+	    !lock_needs_group(&s->locks, s->path, &s->group))
 		s->group = s->user.gid;
 	if (!is_locked)
 		return;

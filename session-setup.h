@@ -12,16 +12,19 @@
 void setup_begin(struct session *s, const struct options *o);
 
 /*
- * Root: fills the rest of *s from s->user, s->mailboxes and s->path. Finds the
- * broker's group. If the mailbox's format has locks, makes the channel for
- * locks. If the mailbox of such a format is outside the home directory,
- * replaces the symlinks in its path.
+ * Root: fills s->locks, and finds the broker's group. The caller has set
+ * s->user, s->mailboxes and s->path. If the mailbox's format has locks, makes
+ * the channel for locks. If the mailbox of such a format is outside the home
+ * directory, replaces the symlinks that lead to the mailbox's directory. If
+ * they cannot be replaced, keeps s->path, sets s->obstacle to the reason, and
+ * leaves the broker without the spool's group.
  */
 void setup_prepare(struct session *s);
 
 /*
- * Root: starts the broker if s has a channel for locks. The session must have
- * been started before. Closes the broker's end of this channel in this process.
+ * Root: starts the broker if s has a channel for locks. The session, or the
+ * recovery of --recover, must have been started before. Closes the broker's end
+ * of this channel in this process.
  */
 void setup_start_broker(struct session *s, struct watch *w);
 

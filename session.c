@@ -4,10 +4,12 @@
  *
  * Runs as the user; the monitor's child drops root's rights before it becomes
  * the session. Until the monitor knows that the ticket opens the account, the
- * session has neither the client's socket nor a byte from the client. Otherwise
- * a client that knows only a user's name could compromise this process and get
- * the user's rights. The session is confined to the mailbox and the state
- * directory before it reads a byte from the client.
+ * session has neither the client's socket nor the client's input after the
+ * login. Otherwise a client that knows only a user's name could compromise this
+ * process and get the user's rights. The names in the login message (s->login)
+ * come from the client, too, and the session has them from the start. The
+ * session is confined to the mailbox and the state directory before it reads a
+ * byte from the client.
  */
 #include "config.h"
 
@@ -39,8 +41,9 @@
  * Asks Kerberos whether the ticket opens this account, and sends the answer to
  * the monitor. If Kerberos refuses, sends the cause afterwards, for the log;
  * the client is answered meanwhile. Returns true if the ticket opens the
- * account. The user may have replaced .k5login by a file that blocks this
- * process. In this case the monitor kills the process.
+ * account, and if account_find_contradiction has no reason to refuse the login.
+ * The user may have replaced .k5login by a file that blocks this process. In
+ * this case the monitor kills the process at the login deadline.
  */
 static bool
 ask_permission(const struct session *s, int channel)
@@ -90,6 +93,15 @@ take_client(struct session *s, int channel, struct io *io)
 	io_prime(io, entry.unread, entry.unread_size);
 }
 
+/* Answers the client that the mailbox is not available. */
+static void
+answer_unavailable(struct io *io, enum drop_error error)
+{
+	log_event(LOG_NOTICE, "logout", "reason=%s",
+	    error == DROP_BUSY ? "in-use" : "unavailable");
+	pop3_unavailable(io, error);
+}
+
 /*
  * Answers the client that the session lock cannot be taken, for the reason in
  * errno.
@@ -103,27 +115,18 @@ answer_unlocked(const struct lock_session *lock, struct io *io)
 		pop3_occupied(io, lock->age);
 	} else {
 		log_failed("taking the session lock");
-		pop3_unavailable(io, DROP_FAILED);
+		answer_unavailable(io, DROP_FAILED);
 	}
 }
 
-/* Answers the client that the mailbox is not available. */
-static void
-answer_unavailable(struct io *io, enum drop_error error)
-{
-	log_event(LOG_NOTICE, "logout", "reason=%s",
-	    error == DROP_BUSY ? "in-use" : "unavailable");
-	pop3_unavailable(io, error);
-}
-
 /*
- * Takes the session lock, so that the mailbox has no other session, and then
- * confines the process. The process is not confined earlier, because another
- * process may create the Maildir while this process waits for the lock. No byte
- * from the client is read before the process is confined. If the lock cannot be
- * taken, does not look at the user's files, because their file system may not
- * answer. Returns true if this process has the mailbox. If not, answers the
- * client and returns false.
+ * Takes the session lock, then claims the mailbox under all its paths
+ * (maildrop_state_claim), so that the mailbox has no other session. Confines
+ * the process last, because another process may create the Maildir while this
+ * process waits for the lock. No byte from the client is read before the
+ * process is confined. If the lock cannot be taken, does not look at the user's
+ * files, because their file system may not answer. Returns true if this process
+ * has the mailbox. If not, answers the client and returns false.
  */
 static bool
 enter_mailbox(const struct session *s, int channel, int state,

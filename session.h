@@ -16,8 +16,9 @@
 #include "options.h"
 
 /*
- * What session-setup.c has prepared for one user's session. The session and its
- * broker inherit it.
+ * What the monitor has prepared for one user's session, or --recover for a
+ * recovery, partly by session-setup.c. The session or recovery inherits it, and
+ * so does the broker.
  */
 struct session {
 	const struct options *o;
@@ -29,14 +30,14 @@ struct session {
 	const struct mailboxes *mailboxes;
 	const char *path;     /* of the mailbox */
 	gid_t group;          /* the broker's */
-	const char *obstacle; /* why there can be no dotlock, or NULL */
+	const char *obstacle; /* why path could not be resolved, or NULL */
 	/*
 	 * The login slot, or -1. It is closed before the session waits for the
 	 * session lock.
 	 */
 	int slot;
 	int directory; /* STATE/users/UID, opened by root; -1: not yet */
-	int state;     /* the mailbox's state directory; -1: not yet, or none */
+	int state;     /* broker: the mailbox's state directory; -1: none */
 	/*
 	 * The two ends of the channel for locks. The broker uses
 	 * locks_to_session, and the session uses locks_to_broker. An end is -1

@@ -4,9 +4,12 @@
  *
  * Runs as root. It opens STATE/users/UID, but nothing below it.
  *
- *	STATE/users                root's, 0700: no user can open a path in it
- *	STATE/users/UID            the user's, 0700; processes inherit it open
- *	STATE/users/UID/FORMAT-ID  of one mailbox, made by the session
+ *	STATE/users                root's, 0700: no user can open a path in it;
+ *	                           locked by a login that moves the state of
+ *	                           former users aside
+ *	STATE/users/UID            the user's, 0700; processes get it open
+ *	STATE/users/UID/FORMAT-ID  of one mailbox; made by the session, the
+ *	                           broker or the recovery
  *	STATE/users/UID/places     the locks that several paths of one mailbox
  *	                           have in common
  *	STATE/users/UID.mailboxes  root's; a line for each mailbox has the
@@ -70,8 +73,9 @@ open_users(const char *state)
 
 /*
  * Calls the function `line` for each line "name mailboxes" of the file, until
- * the function returns true. Returns true if the function has returned true. In
- * the file names are encoded (vis(3)), because a name may contain blanks.
+ * the function returns true. Returns true if the function has returned true.
+ * The names in the file are encoded (vis(3)), because a name may contain
+ * blanks.
  */
 static bool
 find_line(FILE *file,
@@ -117,10 +121,9 @@ open_lines(int users, uid_t uid)
 struct search {
 	const struct account *account;
 	const char *mailboxes;
-	/* set by the search: a user who no longer has this uid */
+	/* set by the search: a user who no longer has this uid, or may not */
 	char former[ACCOUNT_NAME];
-	/* the account database did not answer (logged) */
-	bool is_unsure;
+	int error; /* why the database did not answer for this user, or 0 */
 };
 
 static bool
@@ -133,44 +136,38 @@ is_line_of(void *self, const char *name, const char *mailboxes)
 }
 
 /*
- * Asks the account database whether the user of this line still has the uid. A
- * name that differs from the account's proves nothing, because two names may
- * share one uid. Returns false if the user has the uid. Returns true, which
- * ends the search, if the user does not have the uid or the database does not
- * answer. In the first case w->former is the user's name; in the second case
- * w->is_unsure is set.
+ * Returns true, which ends the search, if the user of this line has the uid: if
+ * it is the account's name, or if the account database says so. Otherwise
+ * stores the user's name in w->former. Two names may share one uid, so one name
+ * without the uid proves nothing about the others.
  *
  * A missing answer must not count as "no". Otherwise, while a directory service
  * does not answer, every user would count as a former user, and kpopd would
- * move unfinished removals aside.
+ * move unfinished removals aside. So w->error keeps the first such failure.
  */
 static bool
-check_former(void *self, const char *name, const char *mailboxes)
+has_uid(void *self, const char *name, const char *mailboxes)
 {
 	static char room[65536];
 	struct search *w = self;
 	struct passwd entry, *pw;
-	struct log_text t;
 	int error;
 
 	(void)mailboxes;
 	if (strcmp(name, w->account->name) == 0)
-		return false;
+		return true;
 	/*
-	 * After getpwnam, errno does not distinguish a failure from an absent
-	 * name.
+	 * Do not use getpwnam, because after it errno does not distinguish a
+	 * failure from an absent name.
 	 */
 	error = getpwnam_r(name, &entry, room, sizeof(room), &pw);
 	if (error == 0 && pw != NULL && pw->pw_uid == w->account->uid)
-		return false;
-	w->is_unsure = error != 0;
-	if (error != 0)
-		log_failed_at(LOG_ERR, strerror(error),
-		    "looking up %s, who had uid %u", log_safe(&t, name),
-		    (unsigned)w->account->uid);
-	else
+		return true;
+	if (w->error == 0) {
 		strlcpy(w->former, name, sizeof(w->former));
-	return true;
+		w->error = error;
+	}
+	return false;
 }
 
 /*
@@ -240,8 +237,8 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 }
 
 /*
- * Syncs STATE/users. Also syncs STATE, because another login may have just made
- * the directory users in it. Returns 0, or -1 with errno.
+ * Syncs STATE/users. Also syncs STATE, because this login or another one may
+ * have just made STATE/users. Returns 0, or -1 with errno.
  */
 static int
 sync_users(int users)
@@ -282,35 +279,42 @@ add_line(int users, const struct account *a, const char *mailboxes)
 }
 
 /*
- * Looks for the line. If the line is absent, looks for a former user of this
- * uid. Returns 1 if the line exists, 0 if it is absent, or -1 (logged) if the
- * search failed.
+ * Looks for the line. If the line is absent, and no recorded user has the uid,
+ * leaves the name of a former user in w->former. Returns 1 if the line exists,
+ * 0 if it is absent, or -1 (logged) if the search failed.
  */
 static int
 search_lines(FILE *file, struct search *w)
 {
 	bool known = find_line(file, is_line_of, w);
+	struct log_text t;
 
 	if (!known && !ferror(file)) {
 		rewind(file);
-		find_line(file, check_former, w);
+		if (find_line(file, has_uid, w)) {
+			w->former[0] = '\0';
+			w->error = 0;
+		}
 	}
 	if (ferror(file))
 		log_failed("reading users/%u" MAILBOXES
 			   " in the state directory",
 		    (unsigned)w->account->uid);
-	return ferror(file) || w->is_unsure ? -1 : known;
+	else if (w->error != 0)
+		log_failed_at(LOG_ERR, strerror(w->error),
+		    "looking up %s, who had uid %u", log_safe(&t, w->former),
+		    (unsigned)w->account->uid);
+	return ferror(file) || w->error != 0 ? -1 : known;
 }
 
 /*
- * Looks for the line, and moves the state of a former user of this uid aside.
- * Returns 1 if the line exists, 0 if it is absent, or -1 (logged).
+ * Opens the list and searches it. Returns as search_lines does, and 0 if there
+ * is no list.
  */
 static int
-look_for_line(int users, const struct account *a, const char *mailboxes)
+search_list(int users, struct search *w)
 {
-	struct search w = { .account = a, .mailboxes = mailboxes };
-	FILE *file = open_lines(users, a->uid);
+	FILE *file = open_lines(users, w->account->uid);
 	int known;
 
 	if (file == NULL && errno == ENOENT)
@@ -318,12 +322,40 @@ look_for_line(int users, const struct account *a, const char *mailboxes)
 	if (file == NULL) {
 		log_failed("opening users/%u" MAILBOXES
 			   " in the state directory",
-		    (unsigned)a->uid);
+		    (unsigned)w->account->uid);
 		return -1;
 	}
-	known = search_lines(file, &w);
+	known = search_lines(file, w);
 	fclose(file);
-	return w.former[0] != '\0' && move_former(users, a, w.former) == -1 ?
+	return known;
+}
+
+/*
+ * Looks for the line, and moves the state of former users of this uid aside.
+ * Returns 1 if the line exists, 0 if it is absent, or -1 (logged).
+ *
+ * Another login may move the state of the same former users. What this login
+ * has read is then out of date, and STATE/users/UID is the new user's. So this
+ * login reads the list again while it has a lock, which it keeps until it
+ * closes `users`. Only such logins wait for the lock, because the account
+ * database may answer late.
+ */
+static int
+look_for_line(int users, const struct account *a, const char *mailboxes)
+{
+	struct search w = { .account = a, .mailboxes = mailboxes };
+	int known = search_list(users, &w);
+
+	if (known != 0 || w.former[0] == '\0')
+		return known;
+	if (flock(users, LOCK_EX) == -1) {
+		log_failed("locking users in the state directory");
+		return -1;
+	}
+	w.former[0] = '\0';
+	known = search_list(users, &w);
+	return known == 0 && w.former[0] != '\0' &&
+		move_former(users, a, w.former) == -1 ?
 	    -1 :
 	    known;
 }
@@ -373,9 +405,12 @@ state_take_slot(const char *state, uid_t uid)
 		if (slot == -1)
 			break;
 		if (flock(slot, LOCK_EX | LOCK_NB) == -1) {
+			error = errno;
 			close(slot);
 			slot = -1;
-			errno = EWOULDBLOCK;
+			errno = error;
+			if (error != EWOULDBLOCK)
+				break;
 		}
 	}
 	error = errno;
@@ -390,6 +425,7 @@ struct caller {
 	void (*each)(void *self, const struct state_mailbox *m);
 	void *self;
 	struct state_mailbox m;
+	bool is_called; /* there was a line */
 };
 
 /* Calls the function for a line. Returns false, so that the search goes on. */
@@ -400,8 +436,56 @@ call_each(void *self, const char *name, const char *mailboxes)
 
 	c->m.user = name;
 	c->m.mailboxes = mailboxes;
+	c->is_called = true;
 	c->each(c->self, &c->m);
 	return false;
+}
+
+/*
+ * Calls the function for each line of the uid, or once without a user if no
+ * line can be read. Returns 0, or -1 with errno if the lines cannot be read.
+ */
+static int
+call_lines(int users, struct caller *c)
+{
+	FILE *file = open_lines(users, c->m.uid);
+	int error = file != NULL || errno == ENOENT ? 0 : errno;
+
+	if (file != NULL) {
+		find_line(file, call_each, c);
+		error = ferror(file) ? EIO : 0;
+		fclose(file);
+	}
+	if (!c->is_called)
+		c->each(c->self, &c->m);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+/*
+ * Calls the function for the uid that is the name of an entry of STATE/users.
+ * Other entries are not directories of users. Returns 0, or -1 with errno.
+ */
+static int
+call_entry(int users, const char *name, struct caller *c)
+{
+	const char *problem;
+	int result, error;
+
+	c->m.uid = (uid_t)strtonum(name, 1, UINT32_MAX - 1, &problem);
+	if (problem != NULL)
+		return 0;
+	c->m.directory = openat(users, name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (c->m.directory == -1)
+		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ?
+		    0 :
+		    -1;
+	result = call_lines(users, c);
+	error = errno;
+	close(c->m.directory);
+	errno = error;
+	return result;
 }
 
 int
@@ -414,6 +498,7 @@ state_each(const char *state,
 		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
 	    -1;
 	const struct dirent *entry;
+	int error = 0;
 	DIR *all;
 
 	if (top != -1)
@@ -422,26 +507,15 @@ state_each(const char *state,
 		return errno == ENOENT ? 0 : -1;
 	if ((all = fdopendir(users)) == NULL)
 		return -1;
-	while ((entry = readdir(all)) != NULL) {
+	while (errno = 0, (entry = readdir(all)) != NULL) {
 		struct caller c = { .each = each, .self = self };
-		const char *problem;
-		FILE *file;
 
-		c.m.uid =
-		    (uid_t)strtonum(entry->d_name, 1, UINT32_MAX - 1, &problem);
-		if (problem != NULL)
-			continue;
-		c.m.directory = openat(users, entry->d_name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (c.m.directory == -1)
-			continue;
-		if ((file = open_lines(users, c.m.uid)) != NULL) {
-			find_line(file, call_each, &c);
-			fclose(file);
-		} else
-			each(self, &c.m);
-		close(c.m.directory);
+		if (call_entry(users, entry->d_name, &c) == -1)
+			error = errno;
 	}
+	if (errno != 0)
+		error = errno;
 	closedir(all);
-	return 0;
+	errno = error;
+	return error == 0 ? 0 : -1;
 }

@@ -1,5 +1,6 @@
 /*
- * Writes a hash as a unique id.
+ * Writes a hash as text, for a unique id and for the name of a state directory
+ * (maildrop-state.c).
  *
  * Runs in the session, in the recovery and in the broker, as the owner of the
  * mailbox; pure computation.

@@ -1,4 +1,4 @@
-/* Unique ids that are made of a hash: see uidl.c. */
+/* Unique ids, and names of state directories, made of a hash: see uidl.c. */
 #ifndef UIDL_H
 #define UIDL_H
 

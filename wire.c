@@ -6,8 +6,9 @@
  * have any length and any bytes. The message comes in pieces of any size, and
  * the result does not depend on these sizes.
  *
- * The same function computes the size for LIST and the bytes for RETR, so these
- * cannot differ.
+ * The stores compute the size for LIST without this file (mbox-scan.c,
+ * maildir-files.c). They must count line ends by the rules of this file,
+ * because maildrop_end compares the size for LIST with the size that was sent.
  *
  * RFC 1939 §3 (stuffing) and §11 (the size of a message).
  */

@@ -22,7 +22,11 @@ struct wire {
 	uint64_t length;     /* bytes of the current line so far */
 	bool cr;             /* the last byte was CR */
 	bool in_body;
-	bool done; /* all lines that were asked for are converted */
+	/*
+	 * The header and body_lines lines of the body are converted. Never true
+	 * with WIRE_ALL.
+	 */
+	bool done;
 };
 
 /*
@@ -34,8 +38,9 @@ void wire_init(struct wire *w, uint64_t body_lines);
 /*
  * Converts the next n stored bytes: LF becomes CRLF, CRLF stays, a dot that
  * begins a line is doubled (RFC 1939 §3). After w->done, nothing is converted.
- * Writes to out[2 * n], because ".\n" becomes "..\r\n". If out is NULL, only
- * counts. Returns the number of converted bytes.
+ * Writes to out[2 * n], because ".\n" becomes "..\r\n". Returns the number of
+ * bytes written to out. If out is NULL, writes nothing, but counts and returns
+ * the same.
  */
 size_t wire_put(struct wire *w, const char *in, size_t n, char *out);
 

@@ -202,7 +202,7 @@ log_in_often() {
 	[ "$(grep -c '^+OK bye' "$WORLD/all")" -gt $((3 * ${MANY-25})) ]
 	await 5 'no_sessions'
 	[ "$(listener_pid)" = "$listener" ]
-	[ -z "$(pgrep -r Z -P "$listener")" ]
+	await 5 '[ -z "$(pgrep -r Z -P "$listener")" ]'
 	await 5 '[ "$(fds "$listener")" = "$before" ]'
 }
 
@@ -363,7 +363,7 @@ shared_table() {
 	run pop alice STAT QUIT
 	[[ $output == *"+OK bye, 1 messages left"* ]]
 	[ "$(listener_pid)" = "$listener" ]
-	[ -z "$(pgrep -r Z -P "$listener")" ]
+	await 5 '[ -z "$(pgrep -r Z -P "$listener")" ]'
 }
 
 @test "SIGKILL of the listener harms no session, and xinetd starts another listener" {
@@ -789,7 +789,7 @@ ticks() {
 	pop_ask QUIT
 	pop_hear_end
 	await 5 'no_sessions'
-	[ -z "$(pgrep -r Z -P "$listener")" ]
+	await 5 '[ -z "$(pgrep -r Z -P "$listener")" ]'
 	kill -TERM "$listener"
 	await 2 "! kill -0 $listener 2>/dev/null"
 }
@@ -981,7 +981,7 @@ many_networks() {
 	kill -KILL $(pgrep -x kpopd -P "$listener")
 	for held in "${connections[@]}"; do exec {held}>&-; done
 	await 10 'no_sessions'
-	[ -z "$(pgrep -r Z -P "$listener")" ]
+	await 5 '[ -z "$(pgrep -r Z -P "$listener")" ]'
 	kill -STOP "$listener"
 	pop alice QUIT >"$WORLD/answers" 3>&- &
 	waiting=$!

@@ -538,6 +538,16 @@ alice_is() {
 	fi
 }
 
+@test "kpopd refuses an account whose mailbox would have no absolute path, and logs that" {
+	save /etc/passwd
+	sed -i 's,:/home/alice:,:home/alice:,' /etc/passwd
+	server_stop
+	server_start -m mbox:~/inbox
+	run pop alice QUIT
+	[ "${lines[-1]}" = "$refused" ]
+	log_has 'refused .*reason="the path of the mailbox is too long, or not absolute" user=alice '
+}
+
 # bats test_tags=promise:1
 @test "kpopd refuses an expired account, and ignores the password's state, the shell and /etc/nologin" {
 	mbox one | store alice

@@ -467,6 +467,19 @@ slow_tries() {
 	[ "$(ls /var/mail | grep -ic folds)" -eq 2 ]
 }
 
+# bats test_tags=attack:9-24
+@test "kpopd ends a login at the deadline if the name service waits in syslog(3)" {
+	nss_start
+	nss_knows "slow 0 logs 7001 /home/slow"
+	server_start -t 3
+	slow_tries 3
+	await 5 '[ "$(wc -l </run/nss.asked)" -ge 3 ]'
+	bob_is_served
+	processes_end 10
+	tries_end 5
+	tries_are_refused
+}
+
 # bats test_tags=attack:9-12
 @test "the login deadline ends a session whose own query hangs in the name service" {
 	nss_start

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# Makes any system call of QUIT or of a login fail, with each error. Checks that
-# kpopd's answer is true and that no kept message changes.
+# Makes any system call of QUIT or of a login fail, with each error. Also makes
+# the disk fail in RETR and TOP. Checks that kpopd's answer is true and that no
+# kept message changes.
 
 load helpers/all
 load helpers/points
@@ -20,8 +21,9 @@ teardown() {
 }
 
 # errors_of CALL: prints the errors with which CALL must fail. Short reads and
-# writes are not injected, because strace would only fake their counts. Short
-# writes come from a file size limit (full.bats).
+# writes are not injected, because strace would only fake their counts. Only a
+# pwrite64 of no bytes is injected (plan). Short writes come from a file size
+# limit (full.bats).
 errors_of() {
 	case $1 in
 	# These calls do not fail.
@@ -41,8 +43,9 @@ errors_of() {
 }
 
 # plan TRACE: prints "CALL N HOW" for each error of each call in the trace, up
-# to the answer. A short test run prints every seventh line. Each call and each
-# error still occurs in these lines.
+# to the answer. A short test run prints every seventh of these lines. So it
+# still has a line for each call with eight errors; a call with fewer errors may
+# be left out. Every run also prints "pwrite64 N retval=0" for each pwrite64.
 plan() {
 	local call rest n error k=0
 	local -A seen=()
@@ -165,7 +168,7 @@ start_without_dotlock() {
 
 # fsync_fails N: runs a session of the scene "mixed", in which the Nth fsync of
 # QUIT fails. Sets $seen to the calls from that fsync on, and $left_files to the
-# names in the state directory before recovery.
+# names in the mailbox's state directory before recovery.
 fsync_fails() {
 	scene mixed
 	refill "$WORLD/before"
@@ -180,8 +183,9 @@ fsync_fails() {
 	left_files=$(ls -A "$(kept)" | tr '\n' ' ')
 }
 
-# kill_and_login COUNT: also kills the monitor. Returns true if the next login
-# shows COUNT messages and leaves no other file.
+# kill_and_login COUNT: kills the monitor and the held broker, because the
+# broker would finish the removal. Returns true if the next login shows COUNT
+# messages and leaves no other file.
 kill_and_login() {
 	kill_monitor
 	session_ends
@@ -205,7 +209,7 @@ kill_and_login() {
 	for n in 2 3 4 5; do
 		fsync_fails $n
 		[ "$heard" = \
-		    "-ERR [SYS/TEMP] the next login will finish the removal" ]
+		    "-ERR [SYS/TEMP] deleted messages may not be removed yet" ]
 		tail -n +2 <<<"$seen" | refute grep -E \
 		    '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\('
 		size=$(stat -c %s /var/mail/alice)
@@ -232,7 +236,7 @@ kill_and_login() {
 	pop_say QUIT
 	answer
 	session_ends
-	[ "$heard" = "-ERR [SYS/TEMP] the next login will finish the removal" ]
+	[ "$heard" = "-ERR [SYS/TEMP] deleted messages may not be removed yet" ]
 	[ ! -s /var/mail/alice ]
 	[ "$(last_login)" = 0 ]
 	nothing_else
@@ -324,6 +328,34 @@ kill_and_login() {
 	local changed="-ERR [SYS/TEMP] another program changed the mailbox;"
 	[[ $said == "$refused"*"$changed"*"without dot;"* ]] ||
 	    { echo "$said"; return 1; }
+}
+
+@test "the log has the error if the disk fails while RETR or TOP sends a message" {
+	local box=/home/alice/Maildir command n
+	server_stop
+	server_start -m maildir:~/Maildir
+	mkdir -p $box/{cur,new,tmp}
+	{
+		printf 'Subject: big\n\n'
+		yes 'a line of text' | head -n 20000
+	} >$box/new/1000000000.big.mail
+	chown -R alice:alice $box
+	pop alice QUIT
+	for command in "RETR 1" "TOP 1 20000"; do
+		for n in 2 4; do
+			log_mark
+			pop_login alice
+			faults "$(child_pid)" \
+			    -e "inject=pread64:error=EIO:when=$n+"
+			pop_say "$command"
+			timeout 20 cat <&"$pop_in" | tr -d '\r' >"$WORLD/rest"
+			grep -q '^+OK' "$WORLD/rest"
+			refute grep -qx '\.' "$WORLD/rest"
+			pop_close
+			log_has 'failed .*what="reading message 1" error="Input/output error" more=0$'
+			log_has 'logout .*reason=failed .*deleted=0 left=1 '
+		done
+	done
 }
 
 # bats test_tags=fault:4-1,promise:7

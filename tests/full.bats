@@ -272,6 +272,7 @@ sweep() {
 	use_all_inodes
 	run pop alice QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
+	log_count 2 'logout .* reason=unavailable$'
 	make_room
 	[ "$(last_login)" = 1 ]
 	spool_is alice one
@@ -293,6 +294,19 @@ sweep() {
 	make_room
 	[ "$(last_login)" = 1 ]
 	spool_is alice one
+}
+
+@test "kpopd with TLS answers each client if no inode is left for the jail of kpopd-tls" {
+	[ -z "${SANITIZER-}" ] || skip "the sanitizers' reports need the jails"
+	server_stop
+	tls_make
+	mount_small tmpfs nr_inodes=32
+	bind_mount "$small" "$state"
+	use_all_inodes
+	server_start $(tls_options)
+	run timeout 10 bash -c 'cat </dev/tcp/127.0.0.1/1109'
+	log_has 'failed .*what="making directory tls" error="No space left'
+	[[ $output == "-ERR [SYS/TEMP] the server cannot serve now"* ]]
 }
 
 # grant KIB: sets alice's quota to KIB more than alice uses.
@@ -381,7 +395,7 @@ limit() {
 		done
 	done
 	grep -q '^-ERR.*nothing removed' "$WORLD/answers"
-	grep -q '^-ERR.*next login' "$WORLD/answers"
+	grep -q '^-ERR.*may not be removed yet' "$WORLD/answers"
 	log_has 'failed .*error="File too large"'
 	points_are_good "file size limits" 30
 }

@@ -504,6 +504,16 @@ base64_line() {
 	[[ $output == *"-ERR cancelled"*"-ERR this is not base64"* ]]
 	[[ ${lines[-1]} == "-ERR [AUTH] not authenticated"* ]]
 	[[ $output != *"-ERR no such command"* ]]
+	log_has 'refused .*reason="no login: too many attempts"$'
+	log_lacks 'no login: (left|lost)'
+}
+
+# bats test_tags=catalogue:21-2
+@test "the log names twenty lines that are not commands as the reason of the end before a login" {
+	run wire < <(for _ in $(seq 21); do printf 'XYZ\r\n'; done)
+	[ "$(grep -c '^-ERR no such command' <<<"$output")" -eq 20 ]
+	log_has 'nonsense .*lines=20$'
+	log_has 'refused .*reason="no login: nonsense"$'
 }
 
 @test "kpopd -p lists the mechanism GSSAPI at AUTH, and the session goes on after one refusal" {

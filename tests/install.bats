@@ -64,8 +64,10 @@ teardown_file() { :; }
 	[ "$(ls root/units)" = \
 	    "$(ls "$top/systemd" | sed -n '/^kpopd/s/\.in$//p')" ]
 	[ "$(ls root/user-units)" = $'kpopc@.service\nkpopc@.socket' ]
-	# systemd.pc has the places if the prefix is systemd's own.
-	file=$(pkg-config --variable=tmpfilesdir systemd)/kpopd.conf
+	# systemd.pc has the places if the prefix is systemd's own. On Debian 13
+	# it is in a package that is not needed.
+	file=$(pkg-config --variable=tmpfilesdir systemd ||
+	    echo /usr/lib/tmpfiles.d)/kpopd.conf
 	[ "$(find root -type f ! -path 'root/*units/*')" = "root$file" ]
 }
 

@@ -373,6 +373,12 @@ remove_user() {
 	[ "$status" -eq 1 ]
 	[[ $output == *"not reachable"* ]]
 	[ -e "$(kept)/j" ]
+	cp /etc/passwd "$WORLD/passwd"
+	sed -i 's,:/home/alice:,:home/alice:,' /etc/passwd
+	echo "alice mbox:%h/inbox" >"$state/users/$uid.mailboxes"
+	run recover -l fcntl
+	cp "$WORLD/passwd" /etc/passwd
+	[[ $output == *"alice, uid $uid: not reachable: the path of the mailbox is too long, or not absolute"* ]]
 }
 
 @test "a spool takes over an earlier version's state although a login to a Maildir came first" {

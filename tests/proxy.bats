@@ -123,3 +123,38 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	log_has 'kpopd\[[0-9]+\]: tls peer=192.0.2.7:4711'
 	log_has 'login peer=192.0.2.7:4711 user=alice'
 }
+
+# reset_while_reading FILE: makes FILE a FIFO. A proxy sends a header, and
+# resets the connection when kpopd reads FILE. Then kpopd gets FILE's content.
+reset_while_reading() {
+	mv "$1" "$1.kept"
+	mkfifo "$1"
+	exec {fifo}<>"$1"
+	perl -MIO::Socket::INET -e '
+	    my $s = IO::Socket::INET->new("127.0.0.1:1109") or die;
+	    syswrite $s, "PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n";
+	    for (1 .. 100) {
+		last if grep { (readlink or "") eq $ARGV[0] }
+		    map { glob "/proc/$_/fd/*" } split " ", `pgrep -x kpopd`;
+		select undef, undef, undef, 0.05;
+	    }
+	    setsockopt $s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0);
+	    close $s' "$1"
+	mv "$1.kept" "$1"
+	cat "$1" >&$fifo
+	exec {fifo}>&-
+}
+
+@test "the log has the client that a PROXY header names, even if the proxy has reset the connection" {
+	cp /etc/krb5.conf "$WORLD/proxied.conf"
+	cp "$WORLD/server.keytab" "$WORLD/proxied.keytab"
+	server_stop
+	server_env="KRB5_CONFIG=$WORLD/proxied.conf" server_start -p \
+	    -k "$WORLD/proxied.keytab" -x 127.0.0.1
+	for file in proxied.conf proxied.keytab; do
+		log_mark
+		reset_while_reading "$WORLD/$file"
+		log_has 'refused peer=192\.0\.2\.7:4711 reason="no login: ' ||
+		    { echo "$file"; return 1; }
+	done
+}

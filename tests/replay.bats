@@ -263,7 +263,7 @@ show_gssapi() {
 		log_mark
 		is_out "$(shows "$WORLD/recorded")" ||
 		    { echo "$damage"; return 1; }
-		log_has "replay .*what=\"$cache starts empty\""
+		log_has "replay .*what=\"$cache refuses older authenticators\""
 		run pop alice QUIT
 		[[ $output == *"messages left"* ]] ||
 		    { echo "$damage: $output"; return 1; }

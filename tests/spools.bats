@@ -822,7 +822,7 @@ has_blocked_writer() {
 		chattr +$attribute "$disk/alice"
 		log_mark
 		pop_ask QUIT \
-		    '^-ERR \[SYS/TEMP\] the next login will finish the removal'
+		    '^-ERR \[SYS/TEMP\] deleted messages may not be removed yet'
 		pop_hear_end
 		await 5 '! pgrep -x kpopd >/dev/null'
 		log_has 'failed .*what="(writing|truncating) the mailbox" error="Operation not permitted"'
@@ -1159,6 +1159,7 @@ ignores_journal() {
 			*)
 				spool_kept
 				log_has 'failed .*error='
+				log_has ' logout .* reason='
 				;;
 			esac
 			# Once the file is removed, logins work.

@@ -354,7 +354,8 @@ alert_after() {
 	run wire 3 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
 	[[ $output == *"-ERR nothing may follow STLS"* &&
 	    $output != *"capabilities"* ]]
-	log_has 'refused .*reason="cleartext commands after STLS"'
+	log_has 'refused .*reason="cleartext commands after STLS"$'
+	log_count 1 refused
 	# Send the commands again, but while kpopd-tls already waits for the
 	# handshake.
 	after_stls 'CAPA\r\nQUIT\r\n'
@@ -499,6 +500,7 @@ stls_then() {
 	after_stls 'USER alice\r\nPASS x\r\nQUIT\r\n' "$WORLD/exchange"
 	[[ $output == *"-ERR [SYS/TEMP] TLS cannot be had now"* &&
 	    $output != *"PASS comes"* ]] || { echo "$output"; return 1; }
+	log_has 'refused .*reason="no login: TLS failed"$'
 	log_lacks ' login '
 	server_stop
 	server_start -T immediate $(tls_options) -U nobody-by-this-name

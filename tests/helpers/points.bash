@@ -195,8 +195,8 @@ is_part() {
 }
 
 # is_true ANSWER: returns true if the answer to QUIT describes the mailbox truly
-# and no other files are left. If the answer says that the next login finishes
-# the removal, logs in before it checks the mailbox.
+# and no other files are left. If the answer says that messages may not be
+# removed yet, logs in before it checks the mailbox.
 is_true() {
 	local count
 	case $1 in
@@ -208,12 +208,12 @@ is_true() {
 	"-ERR [IN-USE] the mailbox is locked, nothing removed")
 		is_now "$WORLD/before" || { wrong "$1"; return 1; } ;;
 	"-ERR some deleted messages not removed" | \
-	"-ERR [SYS/TEMP] the next login will finish the removal" | "") ;;
+	"-ERR [SYS/TEMP] deleted messages may not be removed yet" | "") ;;
 	*) wrong "$1"; return 1 ;;
 	esac
 	count=$(last_login)
 	case $1 in
-	*"next login"*) is_now "$WORLD/after" ;;
+	*"removed yet"*) is_now "$WORLD/after" ;;
 	*some*) is_part ;;
 	"") is_now "$WORLD/before" || is_now "$WORLD/after" ;;
 	+OK*) is_now "$WORLD/after" ;;

@@ -7,12 +7,13 @@
  *
  * 	NAME SECONDS ANSWER [UID HOME]
  *
- * A call for this name or uid takes SECONDS. ANSWER is "found", "absent" (there
- * is no such account), "down" (try again) or "for-root". "for-root" means the
- * same as "found", but takes no time if root calls. If two lines have the same
- * name, the first line is for processes with an even pid. The second line is
- * for processes with an odd pid. Each call appends a line to /run/nss.asked. If
- * /run/nss.folds exists, the case of names does not matter.
+ * A call for this name or uid takes SECONDS. ANSWER is "found", "absent" (the
+ * account does not exist), "down" (try again), "for-root" or "logs". "for-root"
+ * means the same as "found", but takes no time if root calls. "logs" waits for
+ * ever in syslog(3). If two lines have the same name, the first line is for
+ * processes with an even pid. The second line is for processes with an odd pid.
+ * Each call appends a line to /run/nss.asked. If /run/nss.folds exists, the
+ * case of names does not matter.
  *
  * Runs in every process that looks up an account, as that process's user.
  */
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -84,6 +86,26 @@ note(const char *name, unsigned uid)
 }
 
 /*
+ * Waits for ever in syslog(3), which keeps its lock meanwhile: it also writes
+ * to fd 2, which is a full pipe.
+ */
+static void
+wait_in_syslog(void)
+{
+	static const char block[4096];
+	int ends[2];
+
+	if (pipe(ends) == -1 || fcntl(ends[1], F_SETFL, O_NONBLOCK) == -1)
+		return;
+	while (write(ends[1], block, sizeof(block)) > 0)
+		;
+	fcntl(ends[1], F_SETFL, 0);
+	dup2(ends[1], STDERR_FILENO);
+	openlog("nss", LOG_PERROR, LOG_MAIL);
+	syslog(LOG_INFO, "the name service waits");
+}
+
+/*
  * Answers a call for the given name. If "name" is NULL, answers a call for the
  * given uid.
  */
@@ -97,6 +119,8 @@ answer(const char *name, unsigned uid, struct passwd *pw, char *room,
 	if (!find(name, uid, &l))
 		return NSS_STATUS_NOTFOUND;
 	note(name, uid);
+	if (strcmp(l.answer, "logs") == 0)
+		wait_in_syslog();
 	if (strcmp(l.answer, "for-root") != 0 || geteuid() != 0)
 		for (struct timespec left = { l.seconds, 0 };
 		     nanosleep(&left, &left) == -1;)

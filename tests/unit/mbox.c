@@ -7,8 +7,10 @@
 #include "config.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <regex.h>
 #include <stdbool.h>
@@ -995,6 +997,398 @@ a_removed_id_is_not_given_to_a_late_message(void)
 }
 
 /*
+ * If there is a text, another program overwrites the mailbox with it, without a
+ * lock, after this number of calls of the two functions below.
+ */
+static const char *overwritten;
+static size_t overwritten_after;
+
+static void
+overwrite(void)
+{
+	if (overwritten == NULL || overwritten_after-- > 0)
+		return;
+	store(overwritten, strlen(overwritten));
+	tick.tv_nsec++;
+	overwritten = NULL;
+}
+
+/*
+ * The linker replaces table_next by this function (--wrap). The function counts
+ * the messages over which searches pass. If dies is true, the session is killed
+ * there.
+ */
+static size_t passed;
+static bool dies;
+size_t __real_table_next(const struct table *, size_t);
+size_t __wrap_table_next(const struct table *, size_t);
+size_t
+__wrap_table_next(const struct table *ids, size_t i)
+{
+	passed++;
+	overwrite();
+	if (dies)
+		_exit(0);
+	return __real_table_next(ids, i);
+}
+
+/* The linker replaces boundary_is_at by this function (--wrap). */
+bool __real_boundary_is_at(int, off_t, off_t, off_t *);
+bool __wrap_boundary_is_at(int, off_t, off_t, off_t *);
+bool
+__wrap_boundary_is_at(int fd, off_t at, off_t size, off_t *empty)
+{
+	bool result = __real_boundary_is_at(fd, at, size, empty);
+
+	overwrite();
+	return result;
+}
+
+/* The three messages of the tests below. The first two have one header. */
+#define FIRST "From a\nMessage-ID: 1\n\n1\n\n"
+#define SECOND "From b\nMessage-ID: 1\n\n2\n\n"
+#define THIRD "From c\nMessage-ID: 3\n\n3\n\n"
+
+/*
+ * Opens a session on a mailbox that another program has just written. Stores
+ * the ids of all messages.
+ */
+static void
+ids_of(const char *spool, char ids[3][UIDL_SIZE])
+{
+	struct maildrop drop;
+
+	store(spool, strlen(spool));
+	tick.tv_nsec++;
+	memset(ids, 0, 3 * sizeof(*ids));
+	CHECK(begin(&drop) == DROP_OK && drop.count <= 3);
+	for (size_t n = 1; n <= drop.count; n++)
+		maildrop_uidl(&drop, n, ids[n - 1]);
+}
+
+/*
+ * Mail arrives after the login and before UIDL, so that the bodies of two
+ * messages with one header cannot be read. Their ids are then made of random
+ * numbers. The next session does not have these ids. The first message may have
+ * got its id in an earlier session, and keeps that id.
+ */
+static void
+random_ids_last_for_one_session(void)
+{
+	char want[3][UIDL_SIZE], ids[3][UIDL_SIZE];
+	struct maildrop drop;
+
+	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+	cache_small = 0;
+	for (int known = 0; known < 2; known++) {
+		unlinkat(top, "state/index", 0);
+		ids_of(FIRST SECOND THIRD, want);
+		unlinkat(top, "state/index", 0);
+		if (known != 0)
+			ids_of(FIRST, ids);
+		store(FIRST SECOND, strlen(FIRST SECOND));
+		tick.tv_nsec++;
+		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
+		append(THIRD);
+		tick.tv_nsec++;
+		maildrop_uidl(&drop, 1, ids[0]);
+		maildrop_uidl(&drop, 2, ids[1]);
+		CHECK(strcmp(ids[1], want[1]) != 0);
+		ids_of(FIRST SECOND THIRD, ids);
+		CHECK(memcmp(ids, want, sizeof(ids)) == 0);
+		/* A new list has the same ids. */
+		cache_small = (off_t)4 << 20;
+		ids_of(FIRST SECOND THIRD, ids);
+		CHECK(memcmp(ids, want, sizeof(ids)) == 0);
+		cache_small = 0;
+	}
+	unlinkat(top, "state/index", 0);
+	cache_small = (off_t)4 << 20;
+	tick.tv_sec = 0;
+}
+
+/*
+ * Another program moves the messages while UIDL reads the bodies of two
+ * messages with one header. Each keeps its id: the body of the second does not
+ * become the owner of the first one's id.
+ */
+static void
+a_body_that_moved_owns_no_id(void)
+{
+	char want[3][UIDL_SIZE], ids[3][UIDL_SIZE];
+	struct maildrop drop;
+
+	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+	cache_small = 0;
+	unlinkat(top, "state/index", 0);
+	ids_of(FIRST SECOND THIRD, want);
+	unlinkat(top, "state/index", 0);
+	ids_of(THIRD FIRST, ids);
+	store(THIRD FIRST SECOND THIRD, strlen(THIRD FIRST SECOND THIRD));
+	tick.tv_nsec++;
+	CHECK(begin(&drop) == DROP_OK && drop.count == 4);
+	overwritten = FIRST SECOND THIRD;
+	overwritten_after = 0;
+	maildrop_uidl(&drop, 1, ids[0]);
+	CHECK(overwritten == NULL);
+	ids_of(FIRST SECOND THIRD, ids);
+	CHECK(memcmp(ids, want, sizeof(ids)) == 0);
+	unlinkat(top, "state/index", 0);
+	cache_small = (off_t)4 << 20;
+	tick.tv_sec = 0;
+}
+
+/*
+ * A message is found although the mailbox has changed twice in one tick, and
+ * the list that was made between the changes is out of date. Only its body
+ * distinguishes the message from another one with the same header.
+ */
+static void
+a_shared_header_is_found_after_two_changes(void)
+{
+	static const struct text one = TEXT("Message-ID: 1\r\n\r\n1\r\n");
+	struct maildrop drop;
+	struct span s;
+
+	store(FIRST SECOND THIRD, strlen(FIRST SECOND THIRD));
+	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+	CHECK(clock_gettime(CLOCK_REALTIME, &tick) == 0);
+	store(SECOND THIRD FIRST, strlen(SECOND THIRD FIRST));
+	CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
+	store(THIRD FIRST SECOND, strlen(THIRD FIRST SECOND));
+	/* Wait until the tick has passed. */
+	CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
+	drop_check_message(&drop, 1, &one);
+	tick.tv_sec = 0;
+}
+
+/*
+ * A message gets the header of an older one during the session, and the session
+ * makes a new list. Then the older message is removed, and the session makes
+ * one more list. The other message still does not have the id of the older one,
+ * which a client may have fetched.
+ */
+static void
+the_second_new_list_knows_the_first(void)
+{
+	char old[3][UIDL_SIZE], ids[3][UIDL_SIZE];
+	struct maildrop drop;
+	struct span s;
+
+	unlinkat(top, "state/index", 0);
+	ids_of(FIRST, old);
+	CHECK(begin(&drop) == DROP_OK && drop.count == 1);
+	store(THIRD FIRST SECOND, strlen(THIRD FIRST SECOND));
+	/* No body was listed, so the older message cannot be proven. */
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_CHANGED);
+	store(THIRD SECOND, strlen(THIRD SECOND));
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_CHANGED);
+	ids_of(THIRD SECOND, ids);
+	CHECK(strcmp(ids[1], old[0]) != 0);
+	unlinkat(top, "state/index", 0);
+}
+
+/*
+ * A session is killed after it has replaced records in the list of a large
+ * mailbox, whose last message has become longer. The next session reports the
+ * size of the mailbox.
+ */
+static void
+a_killed_login_leaves_the_size_right(void)
+{
+	static const char longer[] =
+	    "From b\nMessage-ID: 1\nStatus: RO\n\n2\n\n";
+	char spool[200];
+	struct maildrop drop;
+	uint64_t wire_size;
+	pid_t child;
+	int status;
+
+	cache_small = 0;
+	unlinkat(top, "state/index", 0);
+	store(THIRD, strlen(THIRD));
+	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+	CHECK(begin(&drop) == DROP_OK && drop.count == 1);
+	tick.tv_sec = 0;
+	append(SECOND);
+	/* This list is not stable, and reads the second message again. */
+	CHECK(begin(&drop) == DROP_OK && drop.count == 2);
+	snprintf(spool, sizeof(spool), "%s%s%s", THIRD, longer, FIRST);
+	store(spool, strlen(spool));
+	child = fork();
+	if (child == 0) {
+		dies = true;
+		begin(&drop);
+		_exit(1);
+	}
+	CHECK(child != -1 && waitpid(child, &status, 0) == child &&
+	    status == 0);
+	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+	wire_size = drop.wire_size;
+	unlinkat(top, "state/index", 0);
+	CHECK(begin(&drop) == DROP_OK && drop.wire_size == wire_size);
+	cache_small = (off_t)4 << 20;
+}
+
+/*
+ * The linker replaces pread and fstatat by these functions (--wrap). While
+ * unreadable is true, the spool cannot be read. While unnamed is true, its name
+ * cannot be looked up.
+ */
+static bool unreadable, unnamed;
+ssize_t __real_pread(int, void *, size_t, off_t);
+ssize_t __wrap_pread(int, void *, size_t, off_t);
+ssize_t __wrap___pread_chk(int, void *, size_t, off_t, size_t);
+int __real_fstatat(int, const char *, struct stat *, int);
+int __wrap_fstatat(int, const char *, struct stat *, int);
+
+static bool
+is_spool(int fd)
+{
+	struct stat st, spool;
+
+	return __real_fstat(fd, &st) == 0 &&
+	    __real_fstatat(top, "spool", &spool, 0) == 0 &&
+	    st.st_ino == spool.st_ino;
+}
+
+ssize_t
+__wrap_pread(int fd, void *to, size_t n, off_t at)
+{
+	if (unreadable && is_spool(fd)) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_pread(fd, to, n, at);
+}
+
+ssize_t
+__wrap___pread_chk(int fd, void *to, size_t n, off_t at, size_t room)
+{
+	CHECK(n <= room);
+	return __wrap_pread(fd, to, n, at);
+}
+
+int
+__wrap_fstatat(int dir, const char *name, struct stat *st, int flags)
+{
+	if (unnamed && strcmp(name, "spool") == 0) {
+		errno = EACCES;
+		return -1;
+	}
+	return __real_fstatat(dir, name, st, flags);
+}
+
+/*
+ * The linker replaces the functions that log an error by these (--wrap). They
+ * store the error's text.
+ */
+static char logged[100];
+void __wrap_log_failed_at(int, const char *, const char *, ...);
+void __wrap_log_failed(const char *, ...);
+void
+__wrap_log_failed_at(int priority, const char *why, const char *format, ...)
+{
+	(void)priority, (void)format;
+	strlcpy(logged, why != NULL ? why : strerror(errno), sizeof(logged));
+}
+
+void
+__wrap_log_failed(const char *format, ...)
+{
+	__wrap_log_failed_at(0, NULL, format);
+}
+
+/*
+ * A removal that fails because the mailbox cannot be read, or its name cannot
+ * be looked up, names that error and no change by another program.
+ */
+static void
+an_error_is_no_change(void)
+{
+	for (int way = 0; way < 2; way++) {
+		struct maildrop drop;
+		size_t removed;
+
+		store(FIRST THIRD, strlen(FIRST THIRD));
+		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
+		maildrop_mark(&drop, 1);
+		append(SECOND);
+		unreadable = way == 0;
+		unnamed = way == 1;
+		CHECK(maildrop_commit(&drop, &removed) == DROP_FAILED &&
+		    removed == 0);
+		CHECK(strcmp(logged, strerror(way == 0 ? EIO : EACCES)) == 0);
+		unreadable = false;
+		/* A login names the error, too. */
+		CHECK(way == 0 || begin(&drop) == DROP_FAILED);
+		CHECK(strcmp(logged, strerror(way == 0 ? EIO : EACCES)) == 0);
+		unnamed = false;
+	}
+}
+
+#define MESSAGE(n) "From a\nMessage-ID: " n "\n\n" n "\n\n"
+
+/*
+ * Two of five messages are removed. At any moment of the search for them, a
+ * program that ignores the locks moves all messages. The others are kept. Some
+ * of the moves make the list of the mailbox much longer.
+ */
+static void
+a_removal_keeps_what_moves_meanwhile(void)
+{
+	static const char five[] =
+	    MESSAGE("1") MESSAGE("2") MESSAGE("3") MESSAGE("4") MESSAGE("5");
+	static const char *const others[] = { MESSAGE("1"), MESSAGE("3"),
+		MESSAGE("5") };
+	enum { ONE = sizeof(MESSAGE("1")) - 1, MANY_OTHERS = 300 };
+	static char spool[MANY_OTHERS * (ONE + 10)], left[sizeof(spool)];
+	bool is_over = false;
+
+	for (size_t k = 0; !is_over; k++) {
+		is_over = true;
+		for (int way = 0; way < 4; way++) {
+			struct maildrop drop;
+			size_t removed, n = 0;
+
+			tick = (struct timespec){ .tv_sec = 1000000000 };
+			unlinkat(top, "state/index", 0);
+			snprintf(spool, sizeof(spool), "%s%s", MESSAGE("0"),
+			    five);
+			store(spool, strlen(spool));
+			CHECK(begin(&drop) == DROP_OK && drop.count == 6);
+			maildrop_mark(&drop, 3);
+			maildrop_mark(&drop, 5);
+			/* In half of the cases the messages have moved before,
+			 * and must be searched. */
+			if (way % 2 != 0) {
+				store(five, strlen(five));
+				tick.tv_nsec++;
+			}
+			for (int i = 0; way >= 2 && i < MANY_OTHERS; i++)
+				n += (size_t)sprintf(spool + n,
+				    "From b\nMessage-ID: b%d\n\n\n", i);
+			snprintf(spool + n, sizeof(spool) - n, "%s%s%s",
+			    way % 2 != 0 ? MESSAGE("6") : "", five,
+			    way % 2 == 0 ? MESSAGE("6") : "");
+			overwritten = spool;
+			overwritten_after = k;
+			maildrop_commit(&drop, &removed);
+			is_over &= overwritten != NULL;
+			tick.tv_sec = 0;
+			if (overwritten != NULL)
+				continue;
+			n = load(left, sizeof(left) - 1);
+			left[n] = '\0';
+			CHECK(n == strlen(spool) - removed * ONE);
+			for (size_t i = 0; i < 3; i++)
+				CHECK(strstr(left, others[i]) != NULL);
+		}
+	}
+	overwritten = NULL;
+}
+
+/*
  * Two changes in one tick of the clock leave the same times. A fingerprint that
  * was taken between the two changes must not be trusted after the second
  * change.
@@ -1038,20 +1432,6 @@ two_changes_in_a_tick_are_two(void)
 		CHECK(load(after, sizeof(after)) == sizeof(wanted) - 1 &&
 		    memcmp(after, wanted, sizeof(wanted) - 1) == 0);
 	}
-}
-
-/*
- * The linker replaces table_next by this function (--wrap). The function counts
- * the messages over which searches pass.
- */
-static size_t passed;
-size_t __real_table_next(const struct table *, size_t);
-size_t __wrap_table_next(const struct table *, size_t);
-size_t
-__wrap_table_next(const struct table *ids, size_t i)
-{
-	passed++;
-	return __real_table_next(ids, i);
 }
 
 /*
@@ -1615,6 +1995,13 @@ main(int argc, char **argv)
 	equal_messages_keep_their_number();
 	a_damaged_list_ends_no_lock();
 	a_removed_id_is_not_given_to_a_late_message();
+	random_ids_last_for_one_session();
+	a_body_that_moved_owns_no_id();
+	a_removal_keeps_what_moves_meanwhile();
+	a_killed_login_leaves_the_size_right();
+	the_second_new_list_knows_the_first();
+	an_error_is_no_change();
+	a_shared_header_is_found_after_two_changes();
 	two_changes_in_a_tick_are_two();
 	equal_messages_are_found_soon();
 	random_mailboxes(many, many / 10);

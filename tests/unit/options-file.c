@@ -276,7 +276,7 @@ link_file(void)
 	CHECK(link(path, other) == 0);
 }
 
-/* A new link to the file is no change of it. */
+/* A new link to the file does not count as a change of the file. */
 static void
 links(void)
 {

@@ -24,6 +24,8 @@
 
 #define WORDS 16
 #define REFUSED 2
+#define UNKNOWN                                                                \
+	"kpopd: unknown option, or its argument is missing or unwanted: "
 
 static char path[] = "/tmp/kpopd-options.XXXXXX";
 
@@ -235,9 +237,7 @@ long_names(void)
 	o = read_line("-t|5:6|--timeouts|7");
 	CHECK(o.login == 7 && o.idle == 600);
 	/* An abbreviation would mean another option in a later version. */
-	check_refused("--key|/k",
-	    "kpopd: unknown option, or its argument is missing or unwanted: "
-	    "--key\n");
+	check_refused("--key|/k", UNKNOWN "--key\n");
 	check_refused("--keyta=/k", "kpopd: unknown option, or its argument ");
 	check_refused("--rec", "kpopd: unknown option, or its argument ");
 }
@@ -245,21 +245,21 @@ long_names(void)
 static void
 mistakes(void)
 {
-	check_refused("-q",
-	    "kpopd: unknown option, or its argument is missing or unwanted: "
-	    "-q\nusage: kpopd [-a limits] ");
-	check_refused("--no-such",
-	    "kpopd: unknown option, or its argument is missing or unwanted: "
-	    "--no-such\n");
-	check_refused("-t",
-	    "kpopd: unknown option, or its argument is missing or unwanted: "
-	    "-t\n");
-	check_refused("--keytab",
-	    "kpopd: unknown option, or its argument is missing or unwanted: "
-	    "--keytab\n");
-	check_refused("--pop3=yes",
-	    "kpopd: unknown option, or its argument is missing or unwanted: "
-	    "--pop3=yes\n");
+	check_refused("-q", UNKNOWN "-q\nusage: kpopd [-a limits] ");
+	check_refused("--no-such", UNKNOWN "--no-such\n");
+	check_refused("-t", UNKNOWN "-t\n");
+	check_refused("--keytab", UNKNOWN "--keytab\n");
+	check_refused("--pop3=yes", UNKNOWN "--pop3=yes\n");
+	/* The message names the wrong letter, wherever it is in its word. */
+	check_refused("-zp", UNKNOWN "-z\n");
+	check_refused("-p|-zk|x", UNKNOWN "-z\n");
+	check_refused("-pz|-qr", UNKNOWN "-z\n");
+	check_refused("word|-z5|--keytab|/k", UNKNOWN "-z\n");
+	check_refused("-pk", UNKNOWN "-k\n");
+	check_refused("-\"", UNKNOWN "-\\042\n");
+	check_refused("-\303\244", UNKNOWN "-\\303\n");
+	check_refused("-p|--no-such|-z", UNKNOWN "--no-such\n");
+	check_refused("-k|/k|--key|/k|-z", UNKNOWN "--key\n");
 	check_refused("-p|word", "kpopd: unexpected argument: word\n");
 }
 

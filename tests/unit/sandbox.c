@@ -312,7 +312,7 @@ static const struct {
 	{ "setsockopt", set_unsent, ALL & ~RELAYS },
 	{ "getsockopt", get_option, ALL },
 	{ "recvmsg", take_descriptors, ALL & ~RECEIVE },
-	{ "getpeername", find_peer, BUT(SANDBOX_PREAUTH) },
+	{ "getpeername", find_peer, ALL },
 	{ "getsockname", find_self, ALL },
 	{ "prctl", set_name, ALL },
 	{ "prctl", keep_capabilities, ALL },

@@ -1,13 +1,16 @@
 /*
  * Unit test of state.c. Tests which users' state is moved aside, how state.c
- * reads lines that were only partly written, and the login slots.
+ * reads lines that were only partly written or cannot be read, and the login
+ * slots.
  *
  * Runs as any user, with its own account database.
  */
 #include "config.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -22,18 +25,29 @@
 #include "tests/unit/check.h"
 
 static char top[] = "/tmp/kpopd-state.XXXXXX";
-static uid_t daves_uid; /* uid of the user dave; 0 if dave does not exist */
-static bool is_shared;  /* every name has uid 5555 */
-static int away;        /* errno of the account database, or 0 */
-static int failures;    /* number of events "failed" in the log */
-static bool is_full;    /* write(2) writes half of its bytes */
-static bool is_synced;  /* the state directory was synced */
-static char seen[400];  /* the mailboxes that state_each reported */
+static uid_t daves_uid;  /* uid of the user dave; 0 if dave does not exist */
+static bool is_shared;   /* every name has uid 5555 */
+static int away;         /* errno of the account database, or 0 */
+static int failures;     /* number of events "failed" in the log */
+static bool is_full;     /* write(2) writes half of its bytes */
+static bool is_synced;   /* the state directory was synced */
+static char seen[400];   /* the mailboxes that state_each reported */
+static int entries = 99; /* the number of calls of readdir that succeed */
+static const char *unreadable; /* the name of a file that cannot be opened */
+static int lockless;           /* errno of flock, or 0 */
+static bool is_racing;         /* eve logs in during the next lookup */
 
+static void log_in_meanwhile(void);
 struct passwd *__wrap_getpwnam(const char *);
 int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t,
     struct passwd **);
 int __wrap_fchownat(int, const char *, uid_t, gid_t, int);
+struct dirent *__real_readdir(DIR *);
+struct dirent *__wrap_readdir(DIR *);
+int __real_openat(int, const char *, int, ...);
+int __wrap_openat(int, const char *, int, ...);
+int __real_flock(int, int);
+int __wrap_flock(int, int);
 int __real_fsync(int);
 int __wrap_fsync(int);
 ssize_t __real_write(int, const void *, size_t);
@@ -54,6 +68,8 @@ __wrap_getpwnam_r(const char *name, struct passwd *entry, char *room,
     size_t size, struct passwd **pw)
 {
 	(void)room, (void)size;
+	if (is_racing)
+		log_in_meanwhile();
 	*entry = (struct passwd){ .pw_uid = is_shared ? 5555 : daves_uid };
 	*pw = away == 0 &&
 		(is_shared || (daves_uid != 0 && strcmp(name, "dave") == 0)) ?
@@ -69,6 +85,33 @@ __wrap_fchownat(int at, const char *name, uid_t uid, gid_t gid, int flags)
 
 	CHECK(uid == 0 && gid == 0 && flags == AT_SYMLINK_NOFOLLOW);
 	return fstatat(at, name, &st, flags);
+}
+
+struct dirent *
+__wrap_readdir(DIR *all)
+{
+	if (entries-- > 0)
+		return __real_readdir(all);
+	errno = EIO;
+	return NULL;
+}
+
+int
+__wrap_openat(int at, const char *name, int flags, ...)
+{
+	if (unreadable == NULL || strcmp(name, unreadable) != 0)
+		return __real_openat(at, name, flags, 0600);
+	errno = EIO;
+	return -1;
+}
+
+int
+__wrap_flock(int fd, int operation)
+{
+	if (lockless == 0)
+		return __real_flock(fd, operation);
+	errno = lockless;
+	return -1;
 }
 
 /* Records whether the state directory itself was synced. */
@@ -169,6 +212,15 @@ leave(const char *name)
 	CHECK(close(open(path, O_WRONLY | O_CREAT | O_EXCL, 0600)) == 0);
 }
 
+/* Another process serves a login of eve while this one looks a user up. */
+static void
+log_in_meanwhile(void)
+{
+	is_racing = false;
+	CHECK(logs_in("eve", "mbox:/m/%u"));
+	leave("j");
+}
+
 static bool
 has(const char *name)
 {
@@ -176,6 +228,16 @@ has(const char *name)
 
 	snprintf(path, sizeof(path), "%s/users/%s", top, name);
 	return access(path, F_OK) == 0;
+}
+
+/* Empties the list of uid 5555. */
+static void
+empty_list(void)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/users/5555.mailboxes", top);
+	CHECK(truncate(path, 0) == 0);
 }
 
 static void
@@ -229,6 +291,54 @@ former_users(void)
 }
 
 /*
+ * The state of a uid with several names is moved aside only if none of them
+ * still has the uid.
+ */
+static void
+former_names(void)
+{
+	static const char *const names[] = { "carol", "dave", "erin" };
+
+	daves_uid = 5555;
+	is_shared = true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		CHECK(logs_in(names[i], "mbox:/m/%u"));
+	leave("j");
+	/* Now only dave has the uid. */
+	is_shared = false;
+	CHECK(logs_in("dave", "maildir:/m/%u") && has("5555/j"));
+	CHECK(logs_in("info", "mbox:/m/%u") && has("5555/j"));
+	/* If the name that logs in is recorded, no other name matters. */
+	away = EIO;
+	CHECK(logs_in("dave", "mboxo:/m/%u") && has("5555/j"));
+	CHECK(!logs_in("eve", "mbox:/m/%u") && has("5555/j"));
+	away = 0;
+	daves_uid = 0;
+	CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j"));
+	remove_all();
+}
+
+/*
+ * Of two logins of a new user, only one moves the former user's state aside.
+ * The state of the new user stays.
+ */
+static void
+two_logins(void)
+{
+	daves_uid = 5555;
+	CHECK(logs_in("dave", "mbox:/m/%u"));
+	daves_uid = 0;
+	is_racing = true;
+	CHECK(logs_in("eve", "mbox:/m/%u") && has("5555/j"));
+	CHECK(!is_racing);
+	/* Nothing is moved without the lock. */
+	lockless = ENOLCK;
+	CHECK(!logs_in("frank", "mbox:/m/%u") && has("5555/j"));
+	lockless = 0;
+	remove_all();
+}
+
+/*
  * Moving a former user's state aside may stop halfway: the directory is moved,
  * but the file with the user's lines is not. The next user's directory must not
  * be moved aside because of these lines.
@@ -275,7 +385,8 @@ note_mailbox(void *self, const struct state_mailbox *m)
 	(void)self;
 	CHECK(m->uid == 5555);
 	snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s=%s;",
-	    m->user, m->mailboxes);
+	    m->user != NULL ? m->user : "(null)",
+	    m->mailboxes != NULL ? m->mailboxes : "(null)");
 }
 
 /*
@@ -293,6 +404,43 @@ half_lines(void)
 	CHECK(state_each(top, note_mailbox, NULL) == 0);
 	/* The half line counts as no mailbox. */
 	CHECK(strcmp(seen, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
+	remove_all();
+}
+
+/*
+ * If a directory or a list cannot be read, state_each reports the others, and
+ * fails.
+ */
+static void
+unreadable_state(void)
+{
+	static const char *const names[] = { "5555", "5555.mailboxes" };
+	static const char *const wanted[] = { "", "(null)=(null);" };
+
+	daves_uid = 5555;
+	CHECK(logs_in("dave", "mbox:/m/%u"));
+	for (entries = 0; entries < 5; entries++) {
+		int most = entries;
+
+		errno = 0;
+		CHECK(state_each(top, note_mailbox, NULL) == -1 &&
+		    errno == EIO);
+		entries = most;
+	}
+	entries = 99;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		seen[0] = '\0';
+		unreadable = names[i];
+		CHECK(state_each(top, note_mailbox, NULL) == -1 &&
+		    errno == EIO);
+		CHECK(strcmp(seen, wanted[i]) == 0);
+	}
+	unreadable = NULL;
+	/* The uid of a list without lines is reported, too. */
+	seen[0] = '\0';
+	empty_list();
+	CHECK(state_each(top, note_mailbox, NULL) == 0);
+	CHECK(strcmp(seen, wanted[1]) == 0);
 	remove_all();
 }
 
@@ -350,7 +498,13 @@ slots(void)
 		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
 		CHECK(close(taken[i]) == 0 && unlink(path) == 0);
 	}
-	/* If a slot cannot be made, the error is not the one for full slots. */
+	/*
+	 * If a slot cannot be made or locked, the error is not the one for full
+	 * slots.
+	 */
+	lockless = ENOLCK;
+	CHECK(state_take_slot(top, 5555) == -1 && errno == ENOLCK);
+	lockless = 0;
 	CHECK(mkdir(path, 0700) == 0);
 	for (int i = 0; i < 3; i++)
 		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);
@@ -365,8 +519,11 @@ main(void)
 	CHECK(mkdtemp(top) != NULL);
 	slots();
 	former_users();
+	former_names();
+	two_logins();
 	half_aside();
 	half_lines();
+	unreadable_state();
 	strange_names();
 	CHECK(rmdir(top) == 0);
 	return 0;
