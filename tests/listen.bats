@@ -392,6 +392,31 @@ all_served() {
 	spool_is alice one two
 }
 
+@test "kpopc --listen started with nohup outlives its terminal with its sessions" {
+	under=nohup listen
+	local_pop_start alice hold 1
+	await 20 'grep -q "held 1" "$WORLD/hold"'
+	kill -HUP "$listener" $(children)
+	run local_pop alice say QUIT
+	await 5 '[ "$(children | wc -l)" -eq 1 ]' ||
+	    { kill "$started"; return 1; }
+	log_lacks ' logout '
+	kill "$started"
+	shows '+OK bye'
+	listen_end
+}
+
+@test "kpopc --listen blocks no signal that its parent has blocked" {
+	under="env --block-signal" listen
+	local_pop_start alice hold 1
+	await 20 'grep -q "held 1" "$WORLD/hold"' || { kill "$started"; false; }
+	run grep -h SigBlk $(children | sed 's,.*,/proc/&/status,')
+	kill "$listener"
+	await 5 '! pgrep -x kpopc >/dev/null' || { kill "$started"; false; }
+	kill "$started"
+	[[ $output =~ ^SigBlk:[[:space:]]0+$ ]]
+}
+
 @test "sessions end if the listener is killed" {
 	listen
 	local_pop_start alice hold 2
