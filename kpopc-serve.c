@@ -172,8 +172,6 @@ stand_in(const char *refusal)
 {
 	static char line[LINE_MOST];
 
-	signal(SIGALRM, SIG_DFL);
-	alarm(STAND_IN_SECONDS);
 	conn_answer_program("+OK USER and PASS come next");
 	while (conn_read_program(line)) {
 		line[strcspn(line, " ")] = '\0';
@@ -208,6 +206,9 @@ serve_program(int fd, pid_t parent, const struct options *o,
 	    progress->is_over)
 		return EXIT_DONE;
 	make_refusal(refusal, reason);
+	/* The program may not read, or not write. */
+	signal(SIGALRM, SIG_DFL);
+	alarm(STAND_IN_SECONDS);
 	if (progress->has_answered)
 		conn_answer_program(refusal);
 	else

@@ -406,6 +406,19 @@ all_served() {
 	listen_end
 }
 
+@test "a program that does not read why its session has ended keeps its place for a minute only" {
+	server_stop
+	server_start -p
+	under="strace -f -o /home/alice/trace -e trace=alarm" listen -p
+	local_pop_start alice hold 2
+	await 20 'grep -q "held 2" "$WORLD/hold"' || { kill "$started"; false; }
+	# The second connection has a greeting and no login.
+	kill -KILL $(pgrep -P "$(pgrep -d , -P "$(children)")")
+	await 5 'grep -q "alarm(60" /home/alice/trace' ||
+	    { kill "$started"; false; }
+	kill "$started"
+}
+
 @test "kpopc --listen blocks no signal that its parent has blocked" {
 	under="env --block-signal" listen
 	local_pop_start alice hold 1
