@@ -199,6 +199,7 @@ serve_program(int fd, pid_t parent, const struct options *o,
 	if (dup2(fd, STDIN_FILENO) == -1 || dup2(fd, STDOUT_FILENO) == -1)
 		err(EXIT_REFUSED, "dup2");
 	close(fd);
+	conn_send_at_once(STDOUT_FILENO);
 	share_progress();
 	session = start_local_session(o, run, &errors);
 	follow_errors(errors, session, o->idle * 1000, reason);
