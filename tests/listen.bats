@@ -320,6 +320,18 @@ refuses_others() {
 	under="env KRB5_CONFIG=$WORLD/nokdc.conf" listen -s pop/unheard.of
 	run local_pop alice login
 	answers '-ERR [SYS/TEMP] no Kerberos server answers: try again later'
+	listen_end
+	# As on a computer without network, if the KDCs are in DNS.
+	sed '/127.0.0.1:88/d' /etc/krb5.conf >"$WORLD/nokdc.conf"
+	under="env KRB5_CONFIG=$WORLD/nokdc.conf" listen -s pop/unheard.of
+	run local_pop alice login
+	answers '-ERR [SYS/TEMP] cannot find a Kerberos server: try later'
+	grep -q 'Cannot find KDC for realm' "$WORLD/local.err"
+	listen_end
+	# kinit does not help.
+	under= listen -s pop/unheard.of
+	run local_pop alice login
+	shows '-ERR [SYS/TEMP] no ticket for pop/unheard.of'
 }
 
 @test "100 messages of several segments are fetched without a delay for each" {
