@@ -191,7 +191,7 @@ int
 serve_program(int fd, pid_t parent, const struct options *o,
     int (*run)(const struct options *o))
 {
-	char reason[REASON_MOST], refusal[TEXT_MAX];
+	char reason[REASON_MOST] = "", refusal[TEXT_MAX];
 	int errors, status;
 	pid_t session;
 
