@@ -224,6 +224,8 @@ report_former(struct check *c)
 void
 check_leftover(struct check *c)
 {
+	if (c->state_is_dead)
+		return;
 	left.c = c;
 	make_remedy(c);
 	if (state_each(c->o.state, check_uid, c) == -1 && errno != ENOTDIR)
