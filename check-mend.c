@@ -55,8 +55,8 @@ check_is_replaceable(const char *path)
 {
 	char real[PATH_MAX];
 
-	return realpath(path, real) == NULL || can_replace_part(path) ||
-	    can_replace_part(real);
+	return *path != '/' || realpath(path, real) == NULL ||
+	    can_replace_part(path) || can_replace_part(real);
 }
 
 const char *

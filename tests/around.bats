@@ -898,13 +898,13 @@ removes_message() {
 	done
 	grep -q '^FAIL  account: the account database did not answer' \
 	    "$out.account"
-	grep -q '^FAIL  state /srv/dead/state: its file system did not answer' \
+	grep -q '^FAIL  state /srv/dead/state: its file system did not ans' \
 	    "$out.state"
-	grep -q '^FAIL  keytab /srv/dead/server.keytab: its check did not end' \
+	grep -q '^FAIL  keytab /srv/dead/server.keytab: its check did not e' \
 	    "$out.keytab"
-	grep -q '^FAIL  krb5.conf /srv/dead/krb5.conf: its file system did not' \
+	grep -q '^FAIL  krb5.conf /srv/dead/krb5.conf: its file system did n' \
 	    "$out.krb5"
-	grep -q '^FAIL  spool /srv/dead/spool/alice: the file system of the ma' \
+	grep -q '^FAIL  spool /srv/dead/spool/alice: the file system of the' \
 	    "$out.spool"
 	# The parts that do not need it have checked.
 	for name in account state keytab krb5 spool; do

@@ -601,9 +601,31 @@ victims() {
 	says "ok    journal $own/j: a session removes messages from /var/mail/alice just now\$"
 	rm "$own/j"
 	pop_close
+	# A session that ends while --check looks at its journal.
+	pop_login alice
+	touch "$own/j"
+	strace -f -o "$WORLD/trace" -e inject=faccessat2:delay_exit=2000000 \
+	    "$KPOPD_BUILD/kpopd-check" --check -d "$state" >"$WORLD/checked" \
+	    3>&- &
+	await 20 "grep -q 'faccessat2(.*, \"j\", F_OK.* = 0 (DELAYED)' \
+	    '$WORLD/trace'"
+	rm "$own/j"
+	pop_ask QUIT
+	pop_hear_end
+	pop_close
+	wait $! || [ $? -eq 1 ]
+	output=$(<"$WORLD/checked")
+	lacks '[A-Za-z]+ +journal '
+	# A user's directories are not all listed.
+	touch "$own/j"
+	for i in {1..50}; do cp -a "$own" "$own.$i"; done
+	examine bob
+	[ "$(grep -c 'was interrupted and' <<<"$output")" -eq 10 ]
+	says "warn  journal $state/users/[0-9]*: there may be more"
+	rm -r "$own".* "$own/j"
 	touch "$own/rescue.1790000000.1.j" "$own/rescue.1790000001.1.j"
 	mkdir "$state/users/4711.former.1790000000"
 	examine bob
-	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice wait for a person\. Remedy: tail -c .4097 $own/rescue.17900000.* prints "
+	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice wait for a person\. Remedy: tail -c .4097 $own/rescue.17900000.* . less shows "
 	says "warn  former $state/users/4711.former.1790000000: "
 }
