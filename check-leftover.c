@@ -57,7 +57,7 @@ read_mailbox(int state, char path[PATH_MAX])
 
 /* Returns true if the state directory may have a journal of this name. */
 static bool
-has_journal(int state, const char *name)
+may_have_journal(int state, const char *name)
 {
 	return faccessat(state, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
 	    errno != ENOENT;
@@ -71,11 +71,11 @@ report_journal(const char *state_name, int state, const char *name)
 	char path[PATH_MAX], mailbox[PATH_MAX];
 	bool is_held;
 
-	if (!has_journal(state, name))
+	if (!may_have_journal(state, name))
 		return;
 	is_held = lock_session_is_held(state);
 	/* A session that ended just now has removed its journal before. */
-	if (!is_held && !has_journal(state, name))
+	if (!is_held && !may_have_journal(state, name))
 		return;
 	left.lines++;
 	read_mailbox(state, mailbox);

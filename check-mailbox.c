@@ -520,8 +520,11 @@ check_mailbox(struct check *c)
 	path = mailboxes_path(b, c->account.name, c->account.home);
 	if (path == NULL) {
 		check_fail(c, "mailbox", b->text,
-		    check_remedy(c, "shorten the path in mailboxes (-m)"),
-		    "the path of this user's mailbox is too long");
+		    check_remedy(c,
+			"correct the path in mailboxes (-m), or the home "
+			"directory: usermod -d"),
+		    "the path of this user's mailbox is too long, or does not "
+		    "begin with /");
 		return;
 	}
 	strlcpy(mailbox, path, sizeof(mailbox));
