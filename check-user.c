@@ -416,7 +416,7 @@ add_own_line(struct check *c, const struct k5login *k5)
 	if (access(k.k5login, W_OK) == -1)
 		return check_remedy(c, "add the line %s to it", name.text);
 	return check_remedy(c,
-	    "printf '%s%%s\\n' %s | runuser -u %s -- tee -a %s", feed,
+	    "printf '%s%%s\\n' %s | " AS_USER "tee -a %s >/dev/null", feed,
 	    name.text, check_quote(&user, c->account.name), path.text);
 }
 

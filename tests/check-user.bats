@@ -134,7 +134,7 @@ k5login() {
 
 @test "kpopd --check names a .k5login that names another principal only" {
 	k5login bob@KPOPD.TEST carol@KPOPD.TEST
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, carol@KPOPD.TEST, and so shuts out alice@KPOPD.TEST itself; .*Remedy: printf .%s.n. alice@KPOPD.TEST . runuser -u alice -- tee -a /home/alice/.k5login$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, carol@KPOPD.TEST, and so shuts out alice@KPOPD.TEST itself; .*Remedy: printf .%s.n. alice@KPOPD.TEST . setsid -w runuser -u alice -- tee -a /home/alice/.k5login >/dev/null$'
 	says 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: '
 	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, because .k5login names it$'
 	log_has 'refused .* user=alice '
@@ -189,7 +189,7 @@ k5login() {
 @test "kpopd --check names a .k5login that is not the user's file, or that others can write" {
 	k5login alice@KPOPD.TEST
 	chown bob /home/alice/.k5login
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it belongs to neither root nor the user, .*: mode 0644, owner bob\. Remedy: runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it belongs to neither root nor the user, .*: mode 0644, owner bob\. Remedy: setsid -w runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old </dev/null$'
 	follow k5login
 	serves_as_said 'ok    principal alice@KPOPD.TEST: '
 	mv /home/alice/.k5login.old /home/alice/.k5login
@@ -205,7 +205,7 @@ k5login() {
 	chmod 666 /home/alice/.k5login
 	opens
 	examine
-	says 'FAIL  k5login /home/alice/.k5login: other users can write it, .*Remedy: runuser -u alice -- chmod go-w /home/alice/.k5login$'
+	says 'FAIL  k5login /home/alice/.k5login: other users can write it, .*Remedy: setsid -w runuser -u alice -- chmod go-w /home/alice/.k5login </dev/null$'
 	follow k5login
 	serves_as_said 'ok    principal alice@KPOPD.TEST: '
 	# root's own file in the user's directory
@@ -446,7 +446,7 @@ k5login() {
 	echo secret >"$WORLD/secret"
 	chmod 600 "$WORLD/secret"
 	ln -sf "$WORLD/secret" /home/alice/.k5login
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: .*Remedy: runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: .*Remedy: setsid -w runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old </dev/null$'
 	lacks '.*secret'
 	rm /home/alice/.k5login
 	mkfifo /home/alice/.k5login
@@ -546,6 +546,27 @@ victims() {
 	mv /home/alice/Maildir /home/alice/elsewhere
 	ln -s /home/victim /home/alice/Maildir
 	swapped mailbox
+}
+
+@test "a remedy of kpopd --check runs nothing as the user that could type on root's terminal" {
+	local remedy pid
+	k5login bob@KPOPD.TEST
+	examine
+	remedy=$(sed -n 's/^FAIL  k5login .*Remedy: //p' <<<"$output")
+	rm /home/alice/.k5login
+	mkfifo /home/alice/.k5login
+	chown alice /home/alice/.k5login
+	script -qec "$remedy" /dev/null </dev/null >"$WORLD/typed" 3>&- &
+	await 5 'pid=$(pgrep -u alice -x tee)'
+	[ "$(ps -o tty= -p "$pid")" = '?' ]
+	[ "$(readlink "/proc/$pid/fd/1")" = /dev/null ]
+	kill "$pid"
+	wait $! || :
+	rm /home/alice/.k5login
+	k5login bob@KPOPD.TEST
+	chmod 666 /home/alice/.k5login
+	examine
+	says 'FAIL  k5login .*Remedy: setsid -w runuser -u alice -- chmod go-w /home/alice/.k5login </dev/null$'
 }
 
 @test "kpopd --check quotes names for a shell" {
