@@ -428,7 +428,8 @@ find_trust_command(void)
 
 /*
  * Makes the command that adds the issuer's certificate to the chain. A public
- * authority offers it; a private one seldom does.
+ * authority offers it; a private one seldom does. The file may have no line
+ * feed at its end.
  */
 static const char *
 add_issuer(struct check *c, const struct judgement *j)
@@ -437,8 +438,10 @@ add_issuer(struct check *c, const struct judgement *j)
 
 	check_quote(&path, c->o.tls.certificate);
 	if (*j->url == '\0')
-		return check_remedy(c, "cat ISSUER.pem >>%s", path.text);
-	return check_remedy(c, "curl %s | openssl x509 -inform DER >>%s",
+		return check_remedy(c, "(echo; cat ISSUER.pem) >>%s",
+		    path.text);
+	return check_remedy(c,
+	    "(echo; curl %s | openssl x509 -inform DER) >>%s",
 	    check_quote(&url, j->url), path.text);
 }
 

@@ -51,7 +51,7 @@ check_inetd_line(struct check *c, const struct entry *e,
 		check_fail(c, "service", e->place,
 		    check_remedy(c,
 			"write 1109 in place of %s, or run: "
-			"echo 'kpop 1109/tcp' >>/etc/services",
+			"printf '\\nkpop 1109/tcp\\n' >>/etc/services",
 			field[SERVICE]),
 		    "services(5) does not have %s",
 		    inetd_service_of(field[SERVICE]));

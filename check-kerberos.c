@@ -33,10 +33,9 @@ first_file(struct check_word *w)
 
 /*
  * Checks one file. libkrb5 does not name the file that has a mistake, and
- * treats a file that it cannot open as absent. Returns false if libkrb5 would
- * wait for a writer of the file.
+ * treats a file that it cannot open as absent.
  */
-static bool
+static void
 check_conf_file(struct check *c, const char *path)
 {
 	char real[PATH_MAX];
@@ -47,7 +46,7 @@ check_conf_file(struct check *c, const char *path)
 	const char *files[] = { path, NULL };
 
 	if (!check_path(c, KIND, path, real) || stat(real, &st) == -1)
-		return true;
+		return;
 	check_quote(&w, path);
 	if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		check_fail(c, KIND, path,
@@ -57,7 +56,7 @@ check_conf_file(struct check *c, const char *path)
 		    "log in");
 	if (S_ISFIFO(st.st_mode)) {
 		check_fail(c, KIND, path, NULL, "not a regular file");
-		return false;
+		return;
 	}
 	problem = profile_init(files, &profile);
 	if (problem == 0)
@@ -65,22 +64,34 @@ check_conf_file(struct check *c, const char *path)
 	else
 		check_fail(c, KIND, path, "compare it with krb5.conf(5)",
 		    "libkrb5 cannot read it: %s", error_message(problem));
-	return true;
 }
 
-/* Checks each of the files. Returns false if libkrb5 cannot start. */
-static bool
+/* Child, because a file system may not answer: checks each of the files. */
+static void
 check_files(struct check *c)
 {
 	char copy[FILES_MOST], *rest = copy;
 	const char *path;
-	bool ok = true;
 
 	strlcpy(copy, auth_configuration(), sizeof(copy));
 	while ((path = strsep(&rest, ":")) != NULL)
 		if (*path != '\0')
-			ok = check_conf_file(c, path) && ok;
-	return ok;
+			check_conf_file(c, path);
+}
+
+/* Returns true if libkrb5 would wait for a writer of one of the files. */
+static bool
+has_fifo(void)
+{
+	char copy[FILES_MOST], *rest = copy;
+	const char *path;
+	struct stat st;
+
+	strlcpy(copy, auth_configuration(), sizeof(copy));
+	while ((path = strsep(&rest, ":")) != NULL)
+		if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode))
+			return true;
+	return false;
 }
 
 /* Returns true if the realm can be part of a quoted argument of a shell. */
@@ -204,7 +215,12 @@ start_libkrb5(struct check *c)
 void
 check_kerberos(struct check *c)
 {
-	if (check_files(c))
+	if (!check_in_child(c, SECONDS, check_files))
+		check_fail(c, KIND, auth_configuration(), NULL,
+		    "its file system did not answer within %d s: no client is "
+		    "served",
+		    SECONDS);
+	else if (!has_fifo())
 		start_libkrb5(c);
 	if (c->auth == NULL)
 		return;

@@ -196,7 +196,7 @@ check_service_name(struct check *c)
 	return usable;
 }
 
-/* Child: checks what the keytab has. */
+/* Checks what the keytab has. */
 static void
 check_content(struct check *c)
 {
@@ -225,7 +225,7 @@ check_content(struct check *c)
 	}
 }
 
-/* Child: prints that there is no keytab. */
+/* Prints that there is no keytab. */
 static void
 fail_absent(struct check *c)
 {
@@ -301,8 +301,7 @@ check_keytab_file(struct check *c)
 		    "kpopd looks for it in the directory in which it is "
 		    "started");
 	if (stat(path, &st) == -1) {
-		if (!check_in_child(c, SECONDS, fail_absent))
-			check_fail(c, KIND, path, NULL, "missing");
+		fail_absent(c);
 		return false;
 	}
 	if (check_path(c, KIND, path, real))
@@ -310,12 +309,18 @@ check_keytab_file(struct check *c)
 	return S_ISREG(st.st_mode);
 }
 
+/* Child: checks the file and what it has. */
+static void
+check_all(struct check *c)
+{
+	if (check_keytab_file(c))
+		check_content(c);
+}
+
 void
 check_keytab(struct check *c)
 {
-	if (c->auth == NULL || !check_keytab_file(c))
-		return;
-	if (!check_in_child(c, SECONDS, check_content))
+	if (c->auth != NULL && !check_in_child(c, SECONDS, check_all))
 		check_fail(c, KIND, c->o.keytab, NULL,
 		    "its check did not end within %d s", SECONDS);
 }

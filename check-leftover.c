@@ -25,12 +25,14 @@
 
 #define RESCUE "rescue."
 #define ENTRIES_MOST 10000 /* names that are examined for a uid */
+#define LINES_MOST 10      /* lines about a uid, because a user may fill it */
 
 /* The uid that is examined. */
 static struct {
 	struct check *c;
 	uid_t uid;
-	int directory; /* STATE/users/UID, open; -1: none yet */
+	int directory;  /* STATE/users/UID, open; -1: none yet */
+	unsigned lines; /* about this uid so far */
 	char remedy[CHECK_COMMAND];
 } left = { .directory = -1 };
 
@@ -53,21 +55,34 @@ read_mailbox(int state, char path[PATH_MAX])
 		strlcpy(path, "an unknown mailbox", PATH_MAX);
 }
 
+/* Returns true if the state directory may have a journal of this name. */
+static bool
+may_have_journal(int state, const char *name)
+{
+	return faccessat(state, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    errno != ENOENT;
+}
+
 /* Prints the journal of this name in a state directory, if there is one. */
 static void
 report_journal(const char *state_name, int state, const char *name)
 {
 	struct check *c = left.c;
 	char path[PATH_MAX], mailbox[PATH_MAX];
+	bool is_held;
 
-	if (faccessat(state, name, F_OK, AT_SYMLINK_NOFOLLOW) == -1 &&
-	    errno == ENOENT)
+	if (!may_have_journal(state, name))
 		return;
+	is_held = lock_session_is_held(state);
+	/* A session that ended just now has removed its journal before. */
+	if (!is_held && !may_have_journal(state, name))
+		return;
+	left.lines++;
 	read_mailbox(state, mailbox);
 	snprintf(path, sizeof(path), "%s/users/%u/%s%s%s", c->o.state,
 	    (unsigned)left.uid, state_name, *state_name != '\0' ? "/" : "",
 	    name);
-	if (lock_session_is_held(state))
+	if (is_held)
 		check_ok(c, "journal", path,
 		    "a session removes messages from %s just now", mailbox);
 	else
@@ -99,13 +114,14 @@ report_rescues(const char *state_name, int state)
 		closedir(all);
 	if (count == 0)
 		return;
+	left.lines++;
 	read_mailbox(state, mailbox);
 	snprintf(path, sizeof(path), "%s/users/%u/%s/%s", c->o.state,
 	    (unsigned)left.uid, state_name, name);
 	check_warn(c, "rescue", path,
 	    check_remedy(c,
-		"tail -c +4097 %s prints the messages that it has; then see "
-		"RECOVERY in kpopd(8)",
+		"tail -c +4097 %s | less shows the messages that it has; then "
+		"see RECOVERY in kpopd(8)",
 		check_quote(&w, path)),
 	    "%d journals that did not fit %s wait for a person", count,
 	    mailbox);
@@ -136,18 +152,23 @@ look_for_leftovers(struct check *c)
 	DIR *all = fdopendir(left.directory);
 	const struct dirent *entry;
 
-	(void)c;
+	char path[PATH_MAX];
+
 	if (all == NULL)
 		return;
 	rewinddir(all);
 	report_journal("", left.directory, JOURNAL_DECIDED);
 	report_journal("", left.directory, JOURNAL_WRITTEN);
-	for (int i = 0; i < ENTRIES_MOST; i++) {
+	for (int i = 0; i < ENTRIES_MOST && left.lines < LINES_MOST; i++) {
 		if ((entry = readdir(all)) == NULL)
-			break;
+			return;
 		if (entry->d_name[0] != '.')
 			report_state(entry->d_name);
 	}
+	snprintf(path, sizeof(path), "%s/users/%u", c->o.state,
+	    (unsigned)left.uid);
+	check_warn(c, "journal", path, NULL,
+	    "there may be more; check again when these are finished");
 }
 
 /*
@@ -224,6 +245,8 @@ report_former(struct check *c)
 void
 check_leftover(struct check *c)
 {
+	if (c->state_is_dead)
+		return;
 	left.c = c;
 	make_remedy(c);
 	if (state_each(c->o.state, check_uid, c) == -1 && errno != ENOTDIR)

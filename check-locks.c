@@ -623,7 +623,7 @@ find_path(struct check *c, struct account *a)
 		*a = c->account;
 		return mailboxes_path(m, a->name, a->home);
 	}
-	if (!mailboxes_are_outside_home(m) ||
+	if (c->accounts_are_dead || !mailboxes_are_outside_home(m) ||
 	    (percent != NULL && percent < slash) ||
 	    account_find(c->o.user, NULL, a) != NULL)
 		return NULL;
@@ -646,8 +646,11 @@ check_locks(struct check *c)
 	}
 	if ((path = find_path(c, &a)) != NULL) {
 		ours = find_possible_locks(c, &a, path, &answers);
-		if (answers && mailboxes_are_outside_home(&c->o.mailboxes))
-			path_split(path, directory);
+		if (mailboxes_are_outside_home(&c->o.mailboxes)) {
+			c->spool_is_dead = !answers;
+			if (answers)
+				path_split(path, directory);
+		}
 	}
 	check_postfix(c, ours);
 	check_exim(c, directory, ours);

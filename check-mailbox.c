@@ -502,7 +502,8 @@ open_users_state(const struct check *c)
 {
 	char path[PATH_MAX];
 
-	if (snprintf(path, sizeof(path), "%s/users/%u", c->o.state,
+	if (c->state_is_dead ||
+	    snprintf(path, sizeof(path), "%s/users/%u", c->o.state,
 		(unsigned)c->account.uid) >= (int)sizeof(path))
 		return -1;
 	return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -514,13 +515,16 @@ check_mailbox(struct check *c)
 	const struct mailboxes *b = &c->o.mailboxes;
 	const char *path;
 
-	if (c->account.name[0] == '\0')
+	if (c->account.name[0] == '\0' || c->spool_is_dead)
 		return;
 	path = mailboxes_path(b, c->account.name, c->account.home);
 	if (path == NULL) {
 		check_fail(c, "mailbox", b->text,
-		    check_remedy(c, "shorten the path in mailboxes (-m)"),
-		    "the path of this user's mailbox is too long");
+		    check_remedy(c,
+			"correct the path in mailboxes (-m), or the home "
+			"directory: usermod -d"),
+		    "the path of this user's mailbox is too long, or does not "
+		    "begin with /");
 		return;
 	}
 	strlcpy(mailbox, path, sizeof(mailbox));

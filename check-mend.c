@@ -55,8 +55,8 @@ check_is_replaceable(const char *path)
 {
 	char real[PATH_MAX];
 
-	return realpath(path, real) == NULL || can_replace_part(path) ||
-	    can_replace_part(real);
+	return *path != '/' || realpath(path, real) == NULL ||
+	    can_replace_part(path) || can_replace_part(real);
 }
 
 const char *
@@ -71,8 +71,8 @@ mend_mode(struct check *c, const char *path, const struct stat *st,
 		return check_remedy(c, "chmod %s %s", mode, file.text);
 	if (st->st_uid != geteuid())
 		return NULL;
-	return check_remedy(c, "runuser -u %s -- chmod %s %s", user.text, mode,
-	    file.text);
+	return check_remedy(c, AS_USER "chmod %s %s </dev/null", user.text,
+	    mode, file.text);
 }
 
 const char *
@@ -118,6 +118,6 @@ mend_aside(struct check *c, const char *path)
 	if (!check_is_replaceable(path))
 		return check_remedy(c, "mv -bT %s %s.old", file.text,
 		    file.text);
-	return check_remedy(c, "runuser -u %s -- mv -bT %s %s.old",
+	return check_remedy(c, AS_USER "mv -bT %s %s.old </dev/null",
 	    check_quote(&user, c->account.name), file.text, file.text);
 }

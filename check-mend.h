@@ -9,6 +9,13 @@
 #include "check.h"
 
 /*
+ * In a remedy: runs a command as the user, whose name is a word of the shell.
+ * The user can trace the process, which so must not have root's terminal: no
+ * controlling terminal, and none to read from.
+ */
+#define AS_USER "setsid -w runuser -u %s -- "
+
+/*
  * As the user: returns true if the user can put another file in the place of
  * the one at this absolute path.
  */

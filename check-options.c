@@ -16,6 +16,7 @@
 #include "check-quote.h"
 #include "check.h"
 
+#define SECONDS 15 /* for the account database */
 #define NOBODY 65534
 /* The uids among which useradd --system chooses. */
 #define SYSTEM_LEAST 100
@@ -163,6 +164,7 @@ check_account(struct check *c, const struct role *r, const char *user)
 		    "the %s cannot become this user: %s", r->process, refusal);
 }
 
+/* Child, because the account database may not answer. */
 static void
 check_accounts(struct check *c)
 {
@@ -195,5 +197,8 @@ check_options(struct check *c)
 	else
 		check_options_file(c,
 		    c->o.config != NULL ? c->o.config : CONFIG_FILE);
-	check_accounts(c);
+	c->accounts_are_dead = !check_in_child(c, SECONDS, check_accounts);
+	if (c->accounts_are_dead)
+		check_fail(c, "account", NULL, NULL,
+		    "the account database did not answer within %d s", SECONDS);
 }

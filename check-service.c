@@ -18,6 +18,8 @@
 #include "check.h"
 #include "options.h"
 
+#define SECONDS 180 /* for name services, and for all runs of systemctl */
+
 /* Returns the port that the service of these options usually has. */
 static unsigned
 usual_port(const struct options *o)
@@ -486,8 +488,9 @@ is_repeated(const struct entries *all, const bool is_this[], size_t number)
 	return false;
 }
 
-void
-check_service(struct check *c)
+/* Child, because a name service may not answer: checks all. */
+static void
+check_service_in_child(struct check *c)
 {
 	static struct entries all;
 	static bool is_this[ENTRIES_MOST];
@@ -509,4 +512,12 @@ check_service(struct check *c)
 	}
 	if (!is_enabled && !check_port(c, &all, usual_port(&c->o), NULL))
 		check_absent(c, &all, is_this);
+}
+
+void
+check_service(struct check *c)
+{
+	if (!check_in_child(c, SECONDS, check_service_in_child))
+		check_fail(c, "service", NULL, NULL,
+		    "its check did not end within %d s", SECONDS);
 }

@@ -33,6 +33,7 @@
 #define LINES_MOST 10
 /* The most files that the next login of a user makes. */
 #define INODES_OF_LOGIN 8
+#define SECONDS 15 /* for the file system */
 
 /* What an entry of the state directory must be. */
 struct entry {
@@ -423,13 +424,13 @@ check_state_below(struct check *c, const char *above)
 		check_all_entries(c);
 }
 
-void
-check_state(struct check *c)
+/* Child, because the file system may not answer: checks all. */
+static void
+check_state_in_child(struct check *c)
 {
 	char above[PATH_MAX], real[PATH_MAX];
 	struct check_word w;
 
-	make_state_absolute(c);
 	path_split(c->o.state, above);
 	if (check_path(c, "state", above, real))
 		check_state_below(c, above);
@@ -438,4 +439,17 @@ check_state(struct check *c)
 		    check_remedy(c, "install -d -m 0755 %s",
 			check_quote(&w, c->o.state)),
 		    "kpopd cannot make it: %s: %s", real, strerror(errno));
+}
+
+void
+check_state(struct check *c)
+{
+	make_state_absolute(c);
+	c->state_is_dead = !check_in_child(c, SECONDS, check_state_in_child);
+	if (c->state_is_dead)
+		check_fail(c, "state", c->o.state,
+		    "look at the mounts and at the file server",
+		    "its file system did not answer within %d s: no client is "
+		    "served",
+		    SECONDS);
 }

@@ -211,5 +211,6 @@ check_tls(struct check *c)
 		    "cannot be started: %m");
 	if (!check_in_child(c, SECONDS, check_tls_in_child))
 		check_fail(c, "tls", NULL, "resolvectl status",
-		    "the check did not end, as if DNS did not answer");
+		    "the check did not end, as if DNS or a file system did "
+		    "not answer");
 }

@@ -141,7 +141,6 @@ find_account(const struct check *c, const struct account_uids *uids,
 	const struct account_domains domains = {
 		.host = host, .service = service, .more = c->o.domains
 	};
-	const char *refusal;
 
 	gethostname(host, sizeof(host) - 1);
 	snprintf(service, sizeof(service), "pop/%s@%s", host,
@@ -149,12 +148,7 @@ find_account(const struct check *c, const struct account_uids *uids,
 	if (c->o.service != NULL)
 		strlcpy(service, c->o.service, sizeof(service));
 	make_principal(c->user, principal);
-	k.is_json = c->json;
-	signal(SIGALRM, end_check);
-	alarm((unsigned)c->o.login);
-	refusal = account_find_login(c->user, principal, &domains, uids, a);
-	alarm(0);
-	return refusal;
+	return account_find_login(c->user, principal, &domains, uids, a);
 }
 
 /* Prints why there is no account that may log in. */
@@ -185,10 +179,10 @@ static bool
 check_login_account(struct check *c)
 {
 	struct account *a = &c->account;
-	const char *refusal = find_account(c, &c->o.uids, a);
+	const char *refusal;
 	struct check_word w;
 
-	if (refusal != NULL) {
+	if ((refusal = find_account(c, &c->o.uids, a)) != NULL) {
 		refuse_account(c, refusal);
 		a->name[0] = '\0';
 		return false;
@@ -407,7 +401,7 @@ list_names(const struct k5login *k5, char names[NAMES_TEXT],
  * away if that is not safe.
  */
 static const char *
-add_name(struct check *c, const struct k5login *k5)
+add_own_line(struct check *c, const struct k5login *k5)
 {
 	struct check_word name, user, path;
 	const char *feed = k5->ends_line ? "" : "\\n";
@@ -422,7 +416,7 @@ add_name(struct check *c, const struct k5login *k5)
 	if (access(k.k5login, W_OK) == -1)
 		return check_remedy(c, "add the line %s to it", name.text);
 	return check_remedy(c,
-	    "printf '%s%%s\\n' %s | runuser -u %s -- tee -a %s", feed,
+	    "printf '%s%%s\\n' %s | " AS_USER "tee -a %s >/dev/null", feed,
 	    name.text, check_quote(&user, c->account.name), path.text);
 }
 
@@ -436,7 +430,7 @@ explain_names(struct check *c, const struct k5login *k5)
 	char names[NAMES_TEXT];
 	bool are_instances;
 	size_t count = list_names(k5, names, &are_instances);
-	const char *remedy = add_name(c, k5), *miss = NULL;
+	const char *remedy = add_own_line(c, k5), *miss = NULL;
 
 	for (size_t i = 0; miss == NULL && i < k5->count && i < NAMES; i++)
 		miss = find_near_miss(k5->names[i], k.principal);
@@ -626,12 +620,18 @@ check_permission(struct check *c)
 void
 check_user(struct check *c)
 {
-	bool has_realm;
+	bool has_realm, has_account;
 
 	if (c->user == NULL)
 		return;
 	has_realm = find_default_realm(c);
-	if (!check_login_account(c))
+	k.is_json = c->json;
+	signal(SIGALRM, end_check);
+	alarm((unsigned)c->o.login);
+	has_account = check_login_account(c);
+	alarm(0);
+	signal(SIGALRM, SIG_DFL);
+	if (!has_account)
 		return;
 	check_nologin(c);
 	if (!has_realm)

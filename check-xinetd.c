@@ -20,6 +20,9 @@
 #define XINETD_SERVICES_MOST 128
 #define XINETD_DEPTH 4 /* of files that include others */
 #define BLANKS " \t\r"
+/* The characters of a service's name that a remedy may have. */
+#define NAME_CHARACTERS                                                        \
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
 /* A service as it is written, or the defaults. A text is "" if it is absent. */
 struct xinetd_service {
@@ -258,6 +261,20 @@ own_port(const struct xinetd_service *s)
 	    0;
 }
 
+/* Makes the remedy for a service whose name services(5) does not have. */
+static const char *
+add_to_services(struct check *c, const struct xinetd_service *s)
+{
+	unsigned port = own_port(s) != 0 ? own_port(s) : 1109;
+
+	if (s->name[strspn(s->name, NAME_CHARACTERS)] != '\0')
+		return check_remedy(c,
+		    "write type = UNLISTED and port = %u into %s", port,
+		    s->path);
+	return check_remedy(c, "printf '\\n%s %u/tcp\\n' >>/etc/services",
+	    s->name, port);
+}
+
 /* Checks the port of a service, and its name in services(5). */
 static void
 check_xinetd_port(struct check *c, const struct xinetd_service *s)
@@ -273,9 +290,7 @@ check_xinetd_port(struct check *c, const struct xinetd_service *s)
 			    "of a "
 			    "port");
 	} else if (named == 0)
-		check_fail(c, "service", s->path,
-		    check_remedy(c, "echo '%s %s/tcp' >>/etc/services", s->name,
-			*s->port != '\0' ? s->port : "1109"),
+		check_fail(c, "service", s->path, add_to_services(c, s),
 		    "xinetd does not start it, because services(5) does not "
 		    "have %s, and %s does not have type = UNLISTED",
 		    s->name, s->path);

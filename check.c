@@ -369,8 +369,14 @@ bool
 check_in_child(struct check *c, unsigned seconds, void (*run)(struct check *c))
 {
 	pid_t child = fork();
+	sigset_t alarms;
 
 	if (child == 0) {
+		/* The parent of kpopd-check may ignore or block it. */
+		signal(SIGALRM, SIG_DFL);
+		sigemptyset(&alarms);
+		sigaddset(&alarms, SIGALRM);
+		sigprocmask(SIG_UNBLOCK, &alarms, NULL);
 		alarm(seconds);
 		c->worst = CHECK_OK;
 		run(c);

@@ -36,6 +36,8 @@ struct check {
 	/* Kerberos without keys; NULL: libkrb5 does not start */
 	struct auth *auth;
 	bool json;
+	/* These do not answer, and later checks must not wait for them. */
+	bool accounts_are_dead, state_is_dead, spool_is_dead;
 	enum check_verdict worst; /* of all lines so far */
 	char remedy[CHECK_COMMAND];
 };

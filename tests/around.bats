@@ -870,3 +870,44 @@ removes_message() {
 	await 10 "setpriv --reuid 7001 --clear-groups pkill -STOP -u 7001 -x kpopd-check; ! kill -0 $! 2>/dev/null"
 	wait $! || [ $? -eq 1 ]
 }
+
+@test "kpopd --check ends although a file system that it reads as root, or the database of kpopd's account, never answers" {
+	local check="timeout -s KILL 100 $KPOPD_BUILD/kpopd-check --check -t 3"
+	local out=$WORLD/checked pids=() pid
+	nss_start
+	nss_knows "slow 3600 found 7001 /home/slow"
+	mkdir -p /srv/dead/{state,spool}
+	cp "$WORLD/server.keytab" /etc/krb5.conf /srv/dead
+	fuse_over /srv/dead
+	fuse_sleep
+	$check -d "$state" -u slow >"$out.account" 3>&- &
+	pids+=($!)
+	$check -d /srv/dead/state alice >"$out.state" 3>&- &
+	pids+=($!)
+	(trap '' ALRM && exec $check -d "$state" -k /srv/dead/server.keytab) \
+	    >"$out.keytab" 3>&- &
+	pids+=($!)
+	KRB5_CONFIG=/srv/dead/krb5.conf $check -d "$state" alice \
+	    >"$out.krb5" 3>&- &
+	pids+=($!)
+	$check -d "$state" -m mbox:/srv/dead/spool/%u alice \
+	    >"$out.spool" 3>&- &
+	pids+=($!)
+	for pid in "${pids[@]}"; do
+		wait "$pid" || [ $? -eq 1 ]
+	done
+	grep -q '^FAIL  account: the account database did not answer' \
+	    "$out.account"
+	grep -q '^FAIL  state /srv/dead/state: its file system did not ans' \
+	    "$out.state"
+	grep -q '^FAIL  keytab /srv/dead/server.keytab: its check did not e' \
+	    "$out.keytab"
+	grep -q '^FAIL  krb5.conf /srv/dead/krb5.conf: its file system did n' \
+	    "$out.krb5"
+	grep -q '^FAIL  spool /srv/dead/spool/alice: the file system of the' \
+	    "$out.spool"
+	# The parts that do not need it have checked.
+	for name in account state keytab krb5 spool; do
+		grep -Eq '^[a-zFAIL]+ +locks ' "$out.$name"
+	done
+}

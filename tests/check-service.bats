@@ -232,7 +232,12 @@ take_port() {
 	sed -i '/^kpop[[:space:]]/d' /etc/services
 	xinetd_entry kpop 'type = '
 	check
-	says "FAIL  service /etc/xinetd.d/kpop: xinetd does not start it, because services\\(5\\) does not have kpop, .*Remedy: echo 'kpop 1109/tcp' >>/etc/services"
+	says "FAIL  service /etc/xinetd.d/kpop: xinetd does not start it, because services\\(5\\) does not have kpop, .*Remedy: printf '.nkpop 1109/tcp.n' >>/etc/services"
+	# A name or a port stands in no remedy that a shell would not take.
+	xinetd_entry kpop 'type = ' "port = ';id;'"
+	sed -i "s/^service .*/service k';id;'/" /etc/xinetd.d/kpop
+	check
+	says 'FAIL  service /etc/xinetd.d/kpop: xinetd does not start it, because services\(5\) does not have k.;id;., .*Remedy: write type = UNLISTED and port = 1109 into /etc/xinetd.d/kpop$'
 	xinetd_entry kpop
 	check
 	says_not 'FAIL +service'

@@ -134,7 +134,7 @@ k5login() {
 
 @test "kpopd --check names a .k5login that names another principal only" {
 	k5login bob@KPOPD.TEST carol@KPOPD.TEST
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, carol@KPOPD.TEST, and so shuts out alice@KPOPD.TEST itself; .*Remedy: printf .%s.n. alice@KPOPD.TEST . runuser -u alice -- tee -a /home/alice/.k5login$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, carol@KPOPD.TEST, and so shuts out alice@KPOPD.TEST itself; .*Remedy: printf .%s.n. alice@KPOPD.TEST . setsid -w runuser -u alice -- tee -a /home/alice/.k5login >/dev/null$'
 	says 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: '
 	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, because .k5login names it$'
 	log_has 'refused .* user=alice '
@@ -189,7 +189,7 @@ k5login() {
 @test "kpopd --check names a .k5login that is not the user's file, or that others can write" {
 	k5login alice@KPOPD.TEST
 	chown bob /home/alice/.k5login
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it belongs to neither root nor the user, .*: mode 0644, owner bob\. Remedy: runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it belongs to neither root nor the user, .*: mode 0644, owner bob\. Remedy: setsid -w runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old </dev/null$'
 	follow k5login
 	serves_as_said 'ok    principal alice@KPOPD.TEST: '
 	mv /home/alice/.k5login.old /home/alice/.k5login
@@ -205,7 +205,7 @@ k5login() {
 	chmod 666 /home/alice/.k5login
 	opens
 	examine
-	says 'FAIL  k5login /home/alice/.k5login: other users can write it, .*Remedy: runuser -u alice -- chmod go-w /home/alice/.k5login$'
+	says 'FAIL  k5login /home/alice/.k5login: other users can write it, .*Remedy: setsid -w runuser -u alice -- chmod go-w /home/alice/.k5login </dev/null$'
 	follow k5login
 	serves_as_said 'ok    principal alice@KPOPD.TEST: '
 	# root's own file in the user's directory
@@ -446,7 +446,7 @@ k5login() {
 	echo secret >"$WORLD/secret"
 	chmod 600 "$WORLD/secret"
 	ln -sf "$WORLD/secret" /home/alice/.k5login
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: .*Remedy: runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: .*Remedy: setsid -w runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old </dev/null$'
 	lacks '.*secret'
 	rm /home/alice/.k5login
 	mkfifo /home/alice/.k5login
@@ -548,6 +548,27 @@ victims() {
 	swapped mailbox
 }
 
+@test "a remedy of kpopd --check runs nothing as the user that could type on root's terminal" {
+	local remedy pid
+	k5login bob@KPOPD.TEST
+	examine
+	remedy=$(sed -n 's/^FAIL  k5login .*Remedy: //p' <<<"$output")
+	rm /home/alice/.k5login
+	mkfifo /home/alice/.k5login
+	chown alice /home/alice/.k5login
+	script -qec "$remedy" /dev/null </dev/null >"$WORLD/typed" 3>&- &
+	await 5 'pid=$(pgrep -u alice -x tee)'
+	[ "$(ps -o tty= -p "$pid")" = '?' ]
+	[ "$(readlink "/proc/$pid/fd/1")" = /dev/null ]
+	kill "$pid"
+	wait $! || :
+	rm /home/alice/.k5login
+	k5login bob@KPOPD.TEST
+	chmod 666 /home/alice/.k5login
+	examine
+	says 'FAIL  k5login .*Remedy: setsid -w runuser -u alice -- chmod go-w /home/alice/.k5login </dev/null$'
+}
+
 @test "kpopd --check quotes names for a shell" {
 	local name="a'b;touch bad"
 	echo "$name:x:20001:20001::/home/alice:/bin/sh" >>/etc/passwd
@@ -601,9 +622,31 @@ victims() {
 	says "ok    journal $own/j: a session removes messages from /var/mail/alice just now\$"
 	rm "$own/j"
 	pop_close
+	# A session that ends while --check looks at its journal.
+	pop_login alice
+	touch "$own/j"
+	strace -f -o "$WORLD/trace" -e inject=faccessat2:delay_exit=2000000 \
+	    "$KPOPD_BUILD/kpopd-check" --check -d "$state" >"$WORLD/checked" \
+	    3>&- &
+	await 20 "grep -q 'faccessat2(.*, \"j\", F_OK.* = 0 (DELAYED)' \
+	    '$WORLD/trace'"
+	rm "$own/j"
+	pop_ask QUIT
+	pop_hear_end
+	pop_close
+	wait $! || [ $? -eq 1 ]
+	output=$(<"$WORLD/checked")
+	lacks '[A-Za-z]+ +journal '
+	# A user's directories are not all listed.
+	touch "$own/j"
+	for i in {1..50}; do cp -a "$own" "$own.$i"; done
+	examine bob
+	[ "$(grep -c 'was interrupted and' <<<"$output")" -eq 10 ]
+	says "warn  journal $state/users/[0-9]*: there may be more"
+	rm -r "$own".* "$own/j"
 	touch "$own/rescue.1790000000.1.j" "$own/rescue.1790000001.1.j"
 	mkdir "$state/users/4711.former.1790000000"
 	examine bob
-	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice wait for a person\. Remedy: tail -c .4097 $own/rescue.17900000.* prints "
+	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice wait for a person\. Remedy: tail -c .4097 $own/rescue.17900000.* . less shows "
 	says "warn  former $state/users/4711.former.1790000000: "
 }
