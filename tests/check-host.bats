@@ -385,6 +385,20 @@ gssapi_session() {
 	done
 }
 
+@test "each directory of the state that a process has as its root is named if others may write it, and the remedy mends it" {
+	local jail how
+	for jail in preauth relay tls refusal; do
+		for how in 'chmod 777' 'chmod 731' 'chown alice'; do
+			rm -rf "$state"
+			serves
+			install -d -m 711 "$state/$jail"
+			$how "$state/$jail"
+			mended "FAIL  state $state/$jail: "
+			[ "$(stat -c '%a %u' "$state/$jail")" = "711 0" ]
+		done
+	done
+}
+
 @test "entries of the state that others may read are warned about, and the next login works" {
 	local how
 	for how in 'chmod 755 logins' 'chmod 755 users' \
@@ -439,6 +453,14 @@ offers_tls() {
 	printf 'CAPA\r\nQUIT\r\n' | kpopc mail.kpopd.test | grep -q '^STLS'
 }
 
+# offers_no_tls STEP: returns true if kpopd does not list STLS, and logs that
+# this step (extended) failed.
+offers_no_tls() {
+	log_mark
+	refute offers_tls
+	log_has "failed .*what=\"$1\" error=\"[^\"]+\"\$"
+}
+
 # client_takes [OPENSSL-OPTION ...]: returns true if a client takes the
 # certificate. It knows the authority of tls_make.
 client_takes() {
@@ -458,11 +480,11 @@ client_takes() {
 	conf_tls "$held/none.pem" "$key"
 	check
 	names "FAIL  tls-certificate $held/none.pem: No such file or directory: kpopd does not offer TLS\. Remedy: install -m 0644 NEW.pem $held/none.pem"
-	refute offers_tls
+	offers_no_tls "looking for $held/none.pem"
 	conf_tls "$pem" "$held/none.key"
 	check
 	names "FAIL  tls-key $held/none.key: No such file or directory: kpopd does not offer TLS\. Remedy: install -m 0600 NEW.pem $held/none.key"
-	refute offers_tls
+	offers_no_tls "looking for $held/none.key"
 	# The key of another certificate, of the same and of another type.
 	openssl genrsa -out "$held/rsa.key" 2048
 	openssl ecparam -name prime256v1 -genkey -noout -out "$held/ec.key"
@@ -471,12 +493,14 @@ client_takes() {
 		check
 		names "FAIL  tls-key $held/$other.key: is not the key of the certificate $pem\. Remedy: openssl "
 		[ "$(bash -c "$remedy" | grep -c BEGIN)" -eq 2 ]
-		refute offers_tls
+		offers_no_tls \
+		    "comparing the key $held/$other.key with the certificate $pem"
 	done
 	openssl pkey -in "$key" -aes128 -passout pass:x -out "$held/locked.key"
 	conf_tls "$pem" "$held/locked.key"
 	check
 	names "FAIL  tls-key $held/locked.key: cannot be used, or needs a passphrase: .*\. Remedy: openssl pkey -in $held/locked.key -out NEW.pem"
+	offers_no_tls "reading the key $held/locked.key"
 	cd "$held"
 	bash -c "$remedy -passin pass:x"
 	mv NEW.pem locked.key
@@ -487,7 +511,7 @@ client_takes() {
 	conf_tls "$held/broken.pem" "$key"
 	check
 	names "FAIL  tls-certificate $held/broken.pem: cannot be used: "
-	refute offers_tls
+	offers_no_tls "reading the certificate $held/broken.pem"
 }
 
 @test "a certificate that has expired, is not valid yet or expires soon is named, as clients judge it" {
