@@ -137,6 +137,17 @@ refuses_as_named() {
 	names 'ok    options /etc/kpopd.conf: does not exist; the command line and the defaults are in force'
 }
 
+@test "the lines of --check come in the order in which a login needs their things" {
+	local order
+	conf "tls-certificate $WORLD/tls/server.pem" \
+	    "tls-key $WORLD/tls/server.key"
+	check alice
+	order=$(awk '{ sub(/:$/, "", $2); print $2 }' <<<"$output" | uniq)
+	diff <(echo $order) - <<-END
+	options account state krb5.conf realm keytab key name clock ticket tls-key tls-ciphers tls-certificate port account principal spool locks mailbox
+	END
+}
+
 @test "a wrong option is named with file and line, in the words with which kpopd refuses to serve" {
 	for line in "timeouts soon" "nonsense" "tls require" "keytab /x" "tls" \
 	    $'\x1b[31m red'; do
@@ -252,7 +263,11 @@ gssapi_session() {
 	conf "user kpopd-tls" "tls-certificate $WORLD/tls/server.pem" \
 	    "tls-key $WORLD/tls/server.key"
 	check
-	names 'warn  account kpopd-tls: is the user of -u and of -U; .*\. Remedy: give -U kpopd-tls|warn  account kpopd-tls: is the user of -u and of -U'
+	names 'warn  account kpopd-tls: is the user of -u and of -U; .*\. Remedy: give -u kpopd$'
+	conf "tls-user kpopd" "tls-certificate $WORLD/tls/server.pem" \
+	    "tls-key $WORLD/tls/server.key"
+	check
+	names 'warn  account kpopd: is the user of -u and of -U; .*\. Remedy: give -U kpopd-tls$'
 }
 
 @test "a state directory that is not root's alone, or is no directory, is named, and the remedy mends it" {
