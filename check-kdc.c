@@ -254,16 +254,16 @@ static void
 get_time(struct kdc *k)
 {
 	char realm[CHECK_REALM];
-	krb5_principal nobody;
+	krb5_principal unknown;
 	krb5_creds tgt;
 
 	realm_guess(k->c, realm);
-	if (krb5_build_principal(k->context, &nobody, (unsigned)strlen(realm),
+	if (krb5_build_principal(k->context, &unknown, (unsigned)strlen(realm),
 		realm, "kpopd-check", "clock", (char *)NULL) != 0)
 		return;
-	if (ask_tgt(k, nobody, NULL, &tgt) == 0)
+	if (ask_tgt(k, unknown, NULL, &tgt) == 0)
 		krb5_free_cred_contents(k->context, &tgt);
-	krb5_free_principal(k->context, nobody);
+	krb5_free_principal(k->context, unknown);
 }
 
 /* Returns the command that sets the clock. */

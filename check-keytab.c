@@ -258,7 +258,7 @@ fail_absent(struct check *c)
 	}
 }
 
-/* Says where the name of the keytab is from. */
+/* Returns where the name of the keytab is from, for a line. */
 static const char *
 name_source(const struct check *c)
 {

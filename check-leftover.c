@@ -69,7 +69,7 @@ report_journal(const char *state_name, int state, const char *name)
 	    name);
 	if (lock_session_is_held(state))
 		check_ok(c, "journal", path,
-		    "a session removes messages from %s just now", mailbox);
+		    "a session is removing messages from %s", mailbox);
 	else
 		check_warn(c, "journal", path, left.remedy,
 		    "a removal from %s was interrupted and is not finished",

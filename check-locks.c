@@ -104,7 +104,7 @@ name_locks(unsigned set, char text[32])
 	return *text != '\0' ? text : "no lock";
 }
 
-/* Returns the set of locks that kpopd is told to take. */
+/* Returns the set of locks that -l names. */
 static unsigned
 wanted_locks(const struct check *c)
 {

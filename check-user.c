@@ -401,8 +401,8 @@ list_names(const struct k5login *k5, char names[NAMES_TEXT],
 }
 
 /*
- * Prints why .k5login shuts out the user's own principal, which it does not
- * name.
+ * Prints why .k5login does not permit the user's own principal, which the file
+ * does not name.
  */
 static void
 explain_names(struct check *c, const struct k5login *k5)
@@ -426,10 +426,10 @@ explain_names(struct check *c, const struct k5login *k5)
 		    "no line is exactly %s: %s", k.principal, miss);
 	else if (count == 0)
 		check_fail(c, "k5login", k.k5login, remedy,
-		    "it names no principal, and so shuts out all");
+		    "it names no principal, and so permits none");
 	else
 		check_fail(c, "k5login", k.k5login, remedy,
-		    "it names only %s%s, and so shuts out %s itself; without "
+		    "it names only %s%s, and so does not permit %s; without "
 		    "this file %s could log in",
 		    are_instances ? "instances of the user: " : "", names,
 		    k.principal, k.principal);
@@ -571,7 +571,7 @@ check_lines(struct check *c, const struct k5login *k5)
 	}
 	if (wrong[0] != '\0')
 		check_warn(c, "k5login", k.k5login, NULL,
-		    "not exactly NAME@REALM, so that it lets nobody in: line "
+		    "not exactly NAME@REALM, so it permits no principal: line "
 		    "%s",
 		    wrong);
 }

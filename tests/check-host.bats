@@ -606,7 +606,7 @@ client_takes() {
 	refute client_takes
 }
 
-@test "the remedy for a certificate without its issuer's gets that from where the certificate tells" {
+@test "the remedy for a certificate without its issuer's gets the issuer's from the URL in the certificate" {
 	local port=8080 web
 	mkdir "$held/web"
 	openssl x509 -in "$WORLD/tls/ca.pem" -outform DER >"$held/web/ca.crt"
@@ -696,7 +696,7 @@ client_takes() {
 	[ "$(wc -l <<<"$output")" -gt 5 ]
 }
 
-@test "kpopd --check that xinetd starts serves no client and says so only in the log" {
+@test "kpopd --check that xinetd starts serves no client and logs that, but does not send it" {
 	server_stop
 	start_bare --check
 	run wire 3 </dev/null

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks that clients without Kerberos, and clients that use a library of a
-# programming language, fetch mail in the way that README.md's table describes.
+# programming language, fetch mail as the table of docs/CLIENTS.md describes.
 
 load helpers/all
 
