@@ -32,6 +32,7 @@ struct kdc {
 	int client_count, service_count;
 	/* the keytab has the service in lower case, as clients ask for it */
 	bool is_spelled[SERVICES_MOST];
+	krb5_keytab keytab;        /* has the keys of clients */
 	krb5_ccache tickets;       /* of client; NULL: there is no TGT */
 	krb5_principal client;     /* that got a TGT */
 	krb5_error_code problem;   /* of the last client */
@@ -202,26 +203,59 @@ is_wrong_key(krb5_error_code problem)
 	    problem == KRB5KDC_ERR_PREAUTH_FAILED;
 }
 
-/* Tries the clients of one keytab until one gets a TGT. */
+/* Notes the service whose key, as that of a client, the KDC has refused. */
 static void
-try_clients(struct kdc *k, krb5_keytab keytab)
+note_wrong_key(struct kdc *k, krb5_const_principal client)
 {
+	for (int i = 0; i < k->service_count; i++)
+		if (krb5_principal_compare(k->context, k->services[i], client))
+			k->wrong = k->services[i];
+}
+
+/*
+ * Tries the clients of one keytab until one gets a TGT: those of one realm, or
+ * all if `of` is NULL. A realm without a KDC is asked only once.
+ */
+static void
+try_clients(struct kdc *k, krb5_const_principal of)
+{
+	krb5_const_principal dead = NULL;
 	krb5_creds tgt;
 
 	for (int i = 0; i < k->client_count && k->tickets == NULL; i++) {
-		krb5_error_code problem =
-		    ask_tgt(k, k->clients[i], keytab, &tgt);
+		krb5_principal client = k->clients[i];
+		krb5_error_code problem;
 
+		if ((of != NULL &&
+			!krb5_realm_compare(k->context, of, client)) ||
+		    (dead != NULL &&
+			krb5_realm_compare(k->context, dead, client)))
+			continue;
+		problem = ask_tgt(k, client, k->keytab, &tgt);
 		if (problem == 0)
-			keep_tgt(k, k->clients[i], &tgt);
+			keep_tgt(k, client, &tgt);
 		else if (is_unreachable(problem))
-			return;
+			dead = client;
 		else if (is_wrong_key(problem))
-			for (int j = 0; j < k->service_count; j++)
-				if (krb5_principal_compare(k->context,
-					k->services[j], k->clients[i]))
-					k->wrong = k->services[j];
+			note_wrong_key(k, client);
 	}
+}
+
+/*
+ * Gets a TGT in the realm of the service, if a key is that of a client there.
+ * Otherwise keeps the TGT, because one realm may trust the other.
+ */
+static void
+change_realm(struct kdc *k, krb5_const_principal service)
+{
+	krb5_ccache tickets = k->tickets;
+
+	if (krb5_realm_compare(k->context, service, k->client))
+		return;
+	k->tickets = NULL;
+	try_clients(k, service);
+	if (k->tickets == NULL)
+		k->tickets = tickets;
 }
 
 /* Gets a TGT: with a key of kpopd's keytab, or of libkrb5's default keytab. */
@@ -229,21 +263,20 @@ static void
 get_tgt(struct kdc *k)
 {
 	struct check *c = k->c;
-	krb5_keytab keytab;
 
 	keys_visit(c, KEYS_OF_SERVICE, add_client, k);
 	keys_visit(c, KEYS_OF_KEYTAB, add_client, k);
 	if ((c->o.keytab != NULL ?
-		    krb5_kt_resolve(k->context, c->o.keytab, &keytab) :
-		    krb5_kt_default(k->context, &keytab)) == 0)
-		try_clients(k, keytab);
+		    krb5_kt_resolve(k->context, c->o.keytab, &k->keytab) :
+		    krb5_kt_default(k->context, &k->keytab)) == 0)
+		try_clients(k, NULL);
 	if (k->tickets != NULL || c->o.keytab == NULL ||
 	    is_unreachable(k->problem))
 		return;
 	k->client_count = 0;
 	keys_visit(c, KEYS_OF_HOST, add_client, k);
-	if (krb5_kt_default(k->context, &keytab) == 0)
-		try_clients(k, keytab);
+	if (krb5_kt_default(k->context, &k->keytab) == 0)
+		try_clients(k, NULL);
 }
 
 /*
@@ -368,12 +401,15 @@ static void
 ask_ticket(struct kdc *k, krb5_principal service)
 {
 	struct check *c = k->c;
-	krb5_creds wanted = { .client = k->client, .server = service }, *got;
+	krb5_creds wanted = { .server = service }, *got;
 	krb5_ticket *ticket;
 	char name[CHECK_PRINCIPAL];
-	krb5_error_code problem =
-	    krb5_get_credentials(k->context, 0, k->tickets, &wanted, &got);
+	krb5_error_code problem;
 
+	change_realm(k, service);
+	wanted.client = k->client;
+	problem =
+	    krb5_get_credentials(k->context, 0, k->tickets, &wanted, &got);
 	principal_write(c, service, name);
 	if (problem == 0 &&
 	    (problem = krb5_decode_ticket(&got->ticket, &ticket)) == 0) {
@@ -381,6 +417,13 @@ ask_ticket(struct kdc *k, krb5_principal service)
 		return;
 	}
 	note_problem(k, problem);
+	if (!krb5_realm_compare(k->context, service, k->client)) {
+		check_warn(c, "ticket", name, NULL,
+		    "no key is that of a client in its realm, so its kvno was "
+		    "not compared: %s",
+		    k->error);
+		return;
+	}
 	check_warn(c, "ticket", name,
 	    problem == KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN ?
 		remedy_add_key(c, name) :

@@ -83,6 +83,13 @@ check_files(struct check *c)
 	return ok;
 }
 
+/* Returns true if the realm can be part of a quoted argument of a shell. */
+static bool
+is_plain_realm(const char *realm)
+{
+	return keys_is_plain(realm) && strchr(realm, '/') == NULL;
+}
+
 /* Finds the realm that libkrb5 uses if krb5.conf has no default_realm. */
 static void
 check_absent_realm(struct check *c, const char *guess)
@@ -90,9 +97,11 @@ check_absent_realm(struct check *c, const char *guess)
 	krb5_context context = c->auth->context;
 	struct check_word w;
 	char *realm;
-	const char *remedy = check_remedy(c,
-	    "printf '\\n[libdefaults]\\n\\tdefault_realm = %s\\n' >>%s", guess,
-	    first_file(&w));
+	const char *remedy = is_plain_realm(guess) ?
+	    check_remedy(c,
+		"printf '\\n[libdefaults]\\n\\tdefault_realm = %s\\n' >>%s",
+		guess, first_file(&w)) :
+	    "set default_realm in [libdefaults]";
 
 	if (krb5_get_default_realm(context, &realm) != 0) {
 		check_fail(c, KIND, auth_configuration(), remedy,
@@ -105,16 +114,41 @@ check_absent_realm(struct check *c, const char *guess)
 	krb5_free_default_realm(context, realm);
 }
 
+/* Ends the visit at a key of the realm, which *self points to. */
+static bool
+is_of_other_realm(void *self, const krb5_keytab_entry *key)
+{
+	const char **realm = self;
+	const krb5_data *own = &key->principal->realm;
+
+	if (own->length == strlen(*realm) &&
+	    memcmp(own->data, *realm, own->length) == 0)
+		*realm = NULL;
+	return *realm != NULL;
+}
+
+/* Returns true if the service has a key of the realm, or has no key. */
+static bool
+has_key_of(struct check *c, const char *realm, const char *keys)
+{
+	if (strcmp(realm, keys) == 0)
+		return true;
+	keys_visit(c, KEYS_OF_SERVICE, is_of_other_realm, &realm);
+	return realm == NULL;
+}
+
 /* Compares the default realm of krb5.conf with the keys and with -r. */
 static void
 check_default_realm(struct check *c, const char *realm, const char *keys)
 {
 	struct check_word w;
 
-	if (strcmp(realm, keys) != 0)
+	if (!has_key_of(c, realm, keys))
 		check_warn(c, "realm", realm,
-		    check_remedy(c, "sed -i '/default_realm/s/%s/%s/' %s",
-			realm, keys, first_file(&w)),
+		    is_plain_realm(realm) && is_plain_realm(keys) ?
+			check_remedy(c, "sed -i '/default_realm/s/%s/%s/' %s",
+			    realm, keys, first_file(&w)) :
+			"correct default_realm in [libdefaults]",
 		    "default_realm is not the realm of the keytab, %s: "
 		    "principals of that realm need a .k5login or auth_to_local",
 		    keys);

@@ -97,12 +97,8 @@ keys_visit(struct check *c, enum check_keys which,
 	return problem == KRB5_KT_END ? 0 : problem;
 }
 
-/*
- * Returns true if a shell takes the name as it is. The DNS, which another may
- * control, has a part in some names.
- */
-static bool
-is_plain(const char *name)
+bool
+keys_is_plain(const char *name)
 {
 	return name[strspn(name,
 		   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -114,11 +110,11 @@ remedy_add_key(struct check *c, const char *principal)
 {
 	char path[PATH_MAX];
 
-	if (!is_plain(principal))
-		return "add a key for the principal by kadmin";
 	if (!keytab_path(c->auth, c->o.keytab, path))
 		strlcpy(path, c->o.keytab != NULL ? c->o.keytab : "KEYTAB",
 		    sizeof(path));
+	if (!keys_is_plain(principal) || !keys_is_plain(path))
+		return "add a key for the principal by kadmin";
 	return check_remedy(c,
 	    "kadmin -q 'addprinc -randkey %s'; kadmin -q 'ktadd -k %s %s'",
 	    principal, path, principal);

@@ -50,6 +50,13 @@ const char *principal_write(struct check *c, krb5_const_principal p,
  */
 bool type_is_permitted(struct check *c, krb5_enctype type);
 
+/*
+ * Returns true if the name can be part of a quoted argument of kadmin or sed.
+ * The DNS and those who made the keytab, who may be others, have a part in some
+ * names.
+ */
+bool keys_is_plain(const char *name);
+
 /* Makes the remedy: get a key for this principal into kpopd's keytab. */
 const char *remedy_add_key(struct check *c, const char *principal);
 

@@ -147,8 +147,7 @@ check_types(struct check *c, const struct key_set *set, const char *name)
 {
 	char types[LIST] = "", type[64];
 	bool permitted = false, strong = false;
-	static const char remedy[] =
-	    "kadmin -q 'ktadd -e aes256-cts-hmac-sha1-96:normal -k %s %s'";
+	const char *remedy;
 	char path[PATH_MAX] = "KEYTAB";
 
 	for (int i = 0; i < set->count; i++) {
@@ -161,13 +160,18 @@ check_types(struct check *c, const struct key_set *set, const char *name)
 		strong = strong || !is_weak(set->types[i]);
 	}
 	keytab_path(c->auth, c->o.keytab, path);
+	remedy = keys_is_plain(path) && keys_is_plain(name) ?
+	    check_remedy(c,
+		"kadmin -q 'ktadd -e aes256-cts-hmac-sha1-96:normal -k %s %s'",
+		path, name) :
+	    "make a key of another type by kadmin";
 	if (!permitted)
-		check_fail(c, "key", name, check_remedy(c, remedy, path, name),
+		check_fail(c, "key", name, remedy,
 		    "kvno %u: krb5.conf and libkrb5 permit none of its types: "
 		    "%s",
 		    set->kvno, types);
 	else if (!strong)
-		check_warn(c, "key", name, check_remedy(c, remedy, path, name),
+		check_warn(c, "key", name, remedy,
 		    "kvno %u: its types are weak: %s", set->kvno, types);
 	else
 		check_ok(c, "key", name, "kvno %u: %s", set->kvno, types);

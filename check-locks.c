@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "check-entry.h"
+#include "check-mend.h"
 #include "check-program.h"
 #include "check-quote.h"
 #include "check.h"
@@ -519,8 +520,10 @@ check_dotlock(struct check *c, const struct account *a, const char *path,
 			mailboxes_are_outside_home(&c->o.mailboxes));
 	else if ((st->st_mode & S_IWOTH) != 0)
 		check_warn(c, "spool", directory,
-		    check_remedy(c, "chown root:mail %s && chmod 2775 %s",
-			quoted, quoted),
+		    mailboxes_are_outside_home(&c->o.mailboxes) ?
+			check_remedy(c, "chown root:mail %s && chmod 2775 %s",
+			    quoted, quoted) :
+			mend_mode(c, directory, st, "o-w"),
 		    "every user may write it, so any user can make the dotlock "
 		    "of another user and keep that user's mail programs out");
 	else if (by_group)

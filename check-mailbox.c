@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "check-mend.h"
 #include "check-quote.h"
 #include "check-way.h"
 #include "maildrop.h"
@@ -312,7 +313,6 @@ static void
 report_usable(struct check *c)
 {
 	struct check_text t;
-	struct check_word w;
 	struct stat st;
 
 	if (stat(mailbox, &st) == -1)
@@ -325,8 +325,7 @@ report_usable(struct check *c)
 	if (stat(mailbox, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)) != 0)
 		if (!has_maildirs() || (st.st_mode & S_IXOTH) != 0)
 			check_warn(c, "mailbox", mailbox,
-			    check_remedy(c, "chmod o-rwx %s",
-				check_quote(&w, mailbox)),
+			    mend_mode(c, mailbox, &st, "o-rwx"),
 			    "every user can read or write it: %s",
 			    check_describe(&t, &st));
 }
@@ -361,17 +360,6 @@ explain_way(struct check *c, const struct check_obstacle *o, const char *log)
 	if (o->error == ENOENT)
 		remedy = find_way(c, o->at);
 	check_fail(c, "mailbox", mailbox, remedy, "%s (%s)", o->why, log);
-}
-
-/*
- * Returns true if the user may have led root to another file by a symlink in
- * this path, so that no change of the file must be proposed.
- */
-static bool
-is_misled(const char *path)
-{
-	return !mailboxes_are_outside_home(s.mailboxes) &&
-	    check_has_symlink(path);
 }
 
 /* Returns a remedy for a file that is not of the format of the mailboxes. */
@@ -413,20 +401,17 @@ find_remedy(struct check *c, const char *path, struct check_text *t)
 		    check_quote(&word, path));
 	if ((remedy = find_other_format(c, &st)) != NULL)
 		return remedy;
-	if (is_misled(path))
-		return NULL;
-	check_quote(&word, path);
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-		return check_remedy(c, "mv %s %s.old", word.text, word.text);
+		return mend_aside(c, path);
 	if (S_ISREG(st.st_mode) && st.st_nlink > 1)
 		return check_remedy(c,
 		    "find / -xdev -samefile %s, and remove the other name",
-		    word.text);
+		    check_quote(&word, path));
 	if (st.st_uid != geteuid())
-		return check_remedy(c, "chown -h %s %s", user.text, word.text);
+		return mend_owner(c, path, user.text);
 	if ((st.st_mode & 0600) != 0600 ||
 	    (S_ISDIR(st.st_mode) && (st.st_mode & S_IXUSR) == 0))
-		return check_remedy(c, "chmod u+rwX %s", word.text);
+		return mend_mode(c, path, &st, "u+rwX");
 	return NULL;
 }
 
@@ -438,7 +423,6 @@ static bool
 explain_directory(struct check *c, const char *log)
 {
 	struct check_text t;
-	struct check_word w;
 	struct stat st;
 	bool is_open;
 
@@ -448,10 +432,8 @@ explain_directory(struct check *c, const char *log)
 	if (!is_open && (st.st_uid == 0 || st.st_uid == geteuid()))
 		return false;
 	check_fail(c, "mailbox", mailbox,
-	    is_misled(directory) ?
-		NULL :
-		check_remedy(c, "%s %s", is_open ? "chmod o-w" : "chown root",
-		    check_quote(&w, directory)),
+	    is_open ? mend_mode(c, directory, &st, "o-w") :
+		      mend_owner(c, directory, check_owner(c, directory)),
 	    "%s (%s)", log, check_describe(&t, &st));
 	return true;
 }

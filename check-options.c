@@ -38,7 +38,7 @@ mend_options_file(struct check *c, const char *path)
 		return check_remedy(c, "chown %sroot:root %s",
 		    st.st_uid != 0 ? "-h " : "", w.text);
 	if (!S_ISREG(target.st_mode))
-		return check_remedy(c, "mv %s %s.old", w.text, w.text);
+		return check_remedy(c, "mv -bT %s %s.old", w.text, w.text);
 	if ((target.st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		return check_remedy(c, "chmod 644 %s", w.text);
 	if (target.st_size == 0)

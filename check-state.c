@@ -84,7 +84,7 @@ check_entry_owner(struct check *c, const char *path, const struct entry *e,
 		snprintf(found, sizeof(found), "is not a %s",
 		    e->type == S_IFDIR ? "directory" : "regular file");
 		complain_of_entry(c, e->is_needed, path,
-		    check_remedy(c, "mv %s %s.old", w.text, w.text), found);
+		    check_remedy(c, "mv -bT %s %s.old", w.text, w.text), found);
 		return false;
 	}
 	/* kpopd gives a directory that is still root's to its owner. */
@@ -127,7 +127,7 @@ check_entry_links(struct check *c, const char *path, const struct stat *st)
 		return true;
 	check_quote(&w, path);
 	check_fail(c, "state", path,
-	    check_remedy(c, "mv %s %s.old", w.text, w.text),
+	    check_remedy(c, "mv -bT %s %s.old", w.text, w.text),
 	    "has more than one name");
 	return false;
 }
@@ -360,7 +360,7 @@ check_state_top(struct check *c, const struct stat *st)
 		    "is a symbolic link, which kpopd does not follow");
 	else if (!S_ISDIR(st->st_mode))
 		check_fail(c, "state", state,
-		    check_remedy(c, "mv %s %s.old", w.text, w.text),
+		    check_remedy(c, "mv -bT %s %s.old", w.text, w.text),
 		    "is not a directory");
 	else if (st->st_uid != 0)
 		check_fail(c, "state", state,

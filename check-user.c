@@ -24,6 +24,7 @@
 #include "auth-permit.h"
 #include "auth-start.h"
 #include "check.h"
+#include "check-mend.h"
 #include "check-quote.h"
 #include "check-way.h"
 
@@ -52,6 +53,7 @@ struct k5login {
 	 * safely
 	 */
 	bool is_plain;
+	bool ends_line;          /* it is empty, or ends with a line feed */
 	size_t count;            /* lines that are not empty */
 	char names[NAMES][NAME]; /* the first of them */
 	bool is_long[NAMES];     /* names[i] is only the beginning */
@@ -230,9 +232,11 @@ read_names(FILE *file, struct k5login *k5)
 		bool ends;
 
 		if (fgets(line, sizeof(line), file) == NULL)
-			return;
+			break;
 		n = strcspn(line, "\n");
-		ends = line[n] == '\n';
+		k5->ends_line = line[n] == '\n';
+		/* libkrb5 does not need a line feed at the end of the file. */
+		ends = k5->ends_line || feof(file);
 		line[n] = '\0';
 		number += !is_rest;
 		if (!is_rest && n > 0) {
@@ -256,7 +260,7 @@ read_k5login(struct k5login *k5)
 	FILE *file;
 	int fd;
 
-	*k5 = (struct k5login){ .exists = false };
+	*k5 = (struct k5login){ .ends_line = true };
 	k5->is_plain = lstat(k.k5login, &k5->st) == 0 &&
 	    S_ISREG(k5->st.st_mode) && k5->st.st_nlink == 1;
 	k5->exists = stat(k.k5login, &k5->st) == 0;
@@ -311,12 +315,10 @@ static void
 report_writers(struct check *c, const struct k5login *k5)
 {
 	struct check_text t;
-	struct check_word w;
 
 	if ((k5->st.st_mode & S_IWOTH) != 0 || check_group_writes(c, &k5->st))
 		check_fail(c, "k5login", k.k5login,
-		    check_remedy(c, "chmod go-w %s",
-			check_quote(&w, k.k5login)),
+		    mend_mode(c, k.k5login, &k5->st, "go-w"),
 		    "other users can write it, and so let themselves in: %s, "
 		    "gid %u",
 		    check_describe(&t, &k5->st), (unsigned)k5->st.st_gid);
@@ -401,6 +403,30 @@ list_names(const struct k5login *k5, char names[NAMES_TEXT],
 }
 
 /*
+ * Makes the remedy that has .k5login name the user's own principal, or moves it
+ * away if that is not safe.
+ */
+static const char *
+add_name(struct check *c, const struct k5login *k5)
+{
+	struct check_word name, user, path;
+	const char *feed = k5->ends_line ? "" : "\\n";
+
+	if (!k5->is_plain)
+		return mend_aside(c, k.k5login);
+	check_quote(&name, k.principal);
+	check_quote(&path, k.k5login);
+	if (!check_is_replaceable(k.k5login))
+		return check_remedy(c, "printf '%s%%s\\n' %s >>%s", feed,
+		    name.text, path.text);
+	if (access(k.k5login, W_OK) == -1)
+		return check_remedy(c, "add the line %s to it", name.text);
+	return check_remedy(c,
+	    "printf '%s%%s\\n' %s | runuser -u %s -- tee -a %s", feed,
+	    name.text, check_quote(&user, c->account.name), path.text);
+}
+
+/*
  * Prints why .k5login does not permit the user's own principal, which the file
  * does not name.
  */
@@ -410,15 +436,8 @@ explain_names(struct check *c, const struct k5login *k5)
 	char names[NAMES_TEXT];
 	bool are_instances;
 	size_t count = list_names(k5, names, &are_instances);
-	struct check_word name, path;
-	const char *remedy, *miss = NULL;
+	const char *remedy = add_name(c, k5), *miss = NULL;
 
-	check_quote(&path, k.k5login);
-	if (k5->is_plain)
-		remedy = check_remedy(c, "printf '%%s\\n' %s >>%s",
-		    check_quote(&name, k.principal), path.text);
-	else
-		remedy = check_remedy(c, "mv %s %s.old", path.text, path.text);
 	for (size_t i = 0; miss == NULL && i < k5->count && i < NAMES; i++)
 		miss = find_near_miss(k5->names[i], k.principal);
 	if (miss != NULL)
@@ -440,6 +459,7 @@ static void
 explain_localname(struct check *c)
 {
 	char local[ACCOUNT_NAME];
+	struct check_word path;
 	krb5_principal who;
 	krb5_error_code problem = krb5_parse_name(k.context, k.principal, &who);
 
@@ -452,7 +472,7 @@ explain_localname(struct check *c)
 	    check_remedy(c,
 		"correct auth_to_local in [realms] of /etc/krb5.conf, or name "
 		"the principal in %s",
-		k.k5login),
+		check_quote(&path, k.k5login)),
 	    "auth_to_local and the default rule give %s, and there is no "
 	    ".k5login",
 	    local);
@@ -486,11 +506,14 @@ explain_flaw(struct check *c, const struct k5login *k5)
 	const char *remedy;
 
 	check_quote(&path, k.k5login);
-	if (k5->is_plain)
+	if (k5->is_plain && k5->st.st_uid == geteuid())
+		remedy = mend_mode(c, k.k5login, &k5->st, "u+r");
+	else if (k5->is_plain && !check_is_replaceable(k.k5login))
 		remedy = check_remedy(c, "chown -h %s %s && chmod u+r %s",
 		    check_quote(&user, c->account.name), path.text, path.text);
 	else
-		remedy = check_remedy(c, "mv %s %s.old", path.text, path.text);
+		/* It permits no principal, so it can be removed. */
+		remedy = mend_aside(c, k.k5login);
 	check_fail(c, "k5login", k.k5login, remedy, "%s: %s", k5->flaw,
 	    check_describe(&t, &k5->st));
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check-mend.h"
 #include "check-quote.h"
 #include "check-way.h"
 
@@ -31,14 +32,6 @@ check_describe(struct check_text *t, const struct stat *st)
 		snprintf(t->text, sizeof(t->text), "mode %04o, owner uid %u",
 		    mode, (unsigned)st->st_uid);
 	return t->text;
-}
-
-bool
-check_has_symlink(const char *path)
-{
-	char real[PATH_MAX];
-
-	return realpath(path, real) == NULL || strcmp(real, path) != 0;
 }
 
 /* Returns true if a group has the user's name, and no other member. */
@@ -93,25 +86,23 @@ walk_path(const char *path,
 
 /* The arguments of is_obstacle. */
 struct search {
-	const struct check *c;
+	struct check *c;
 	struct check_obstacle *o;
 };
 
 /* Describes a directory that the user may not search. */
 static void
-describe_locked(const struct check *c, const struct stat *st,
+describe_locked(struct check *c, const struct stat *st,
     struct check_obstacle *o)
 {
 	struct check_text t;
-	struct check_word w;
+	const char *remedy = mend_mode(c, o->at, st,
+	    st->st_uid == c->account.uid ? "u+rwx" : "o+x");
 
 	snprintf(o->why, sizeof(o->why),
 	    "%s (%s) may not be searched by this user", o->at,
 	    check_describe(&t, st));
-	if (!check_has_symlink(o->at))
-		snprintf(o->remedy, sizeof(o->remedy), "chmod %s %s",
-		    st->st_uid == c->account.uid ? "u+rwx" : "o+x",
-		    check_quote(&w, o->at));
+	strlcpy(o->remedy, remedy != NULL ? remedy : "", sizeof(o->remedy));
 }
 
 /* Describes a symlink that cannot be followed, with errno. */
@@ -171,8 +162,7 @@ is_obstacle(void *self, const char *begin, bool is_last)
 }
 
 bool
-check_find_obstacle(const struct check *c, const char *path,
-    struct check_obstacle *o)
+check_find_obstacle(struct check *c, const char *path, struct check_obstacle *o)
 {
 	struct search s = { c, o };
 
@@ -191,24 +181,30 @@ static bool
 report_directory(void *self, const char *begin, bool is_last)
 {
 	struct warning *w = self;
-	const char *remedy = NULL;
+	const char *remedy;
 	struct check_text t;
-	struct check_word word;
 	struct stat st;
-	bool others;
+	bool others, group;
 
 	if (is_last || stat(begin, &st) == -1)
 		return true;
 	others = (st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0;
-	if (!check_has_symlink(begin))
-		remedy = check_remedy(w->c, "%s %s",
-		    others ? "chmod o-w" : "chown root",
-		    check_quote(&word, begin));
+	/* The group of a directory of root is root's choice, as mail is. */
+	group = !others && st.st_uid == w->c->account.uid &&
+	    (st.st_mode & S_ISVTX) == 0 && check_group_writes(w->c, &st);
+	if (others || group)
+		remedy = mend_mode(w->c, begin, &st, others ? "o-w" : "g-w");
+	else
+		remedy = mend_owner(w->c, begin, check_owner(w->c, begin));
 	check_describe(&t, &st);
 	if (others)
 		check_fail(w->c, "directory", begin, remedy,
 		    "every user can replace %s, because it has %s", w->what,
 		    t.text);
+	else if (group)
+		check_fail(w->c, "directory", begin, remedy,
+		    "members of the group %u can replace %s, because it has %s",
+		    (unsigned)st.st_gid, w->what, t.text);
 	else if (st.st_uid != 0 && st.st_uid != w->c->account.uid)
 		check_warn(w->c, "directory", begin, remedy,
 		    "its owner can replace %s: %s", w->what, t.text);

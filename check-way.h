@@ -24,12 +24,6 @@ const char *check_describe(struct check_text *t, const struct stat *st);
  */
 bool check_group_writes(const struct check *c, const struct stat *st);
 
-/*
- * As the user: returns true if the path may lead through a symlink. The user
- * may have made the symlink, so root must not change a file by this path.
- */
-bool check_has_symlink(const char *path);
-
 /* Why a path cannot be reached. */
 struct check_obstacle {
 	char at[PATH_MAX]; /* the component that is the reason */
@@ -43,7 +37,7 @@ struct check_obstacle {
  * which is absolute. Returns false if each component exists, and the user may
  * search each directory before the last component.
  */
-bool check_find_obstacle(const struct check *c, const char *path,
+bool check_find_obstacle(struct check *c, const char *path,
     struct check_obstacle *o);
 
 /*

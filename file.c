@@ -2,8 +2,9 @@
  * Reads and writes exactly n bytes of a file, even if a signal interrupts a
  * call or a call transfers fewer bytes.
  *
- * Runs in the session and in the recovery, as the owner of the mailbox, and in
- * main, as root, for the file of options.
+ * Runs in the session and in the recovery, as the owner of the mailbox, and as
+ * root in main, for the file of options, and in the monitor, for the state
+ * directory.
  */
 #include "config.h"
 
@@ -59,4 +60,14 @@ file_is_same(int a, int b)
 
 	return fstat(a, &one) == 0 && fstat(b, &other) == 0 &&
 	    one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+void
+file_close(int fd)
+{
+	int error = errno;
+
+	if (fd != -1)
+		close(fd);
+	errno = error;
 }

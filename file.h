@@ -1,4 +1,4 @@
-/* Reads and writes a given number of bytes at an offset: see file.c. */
+/* Reads, writes, compares and closes files: see file.c. */
 #ifndef FILE_H
 #define FILE_H
 
@@ -21,5 +21,8 @@ int file_write(int fd, const void *from, size_t n, off_t at);
 
 /* Returns true if both descriptors refer to the same file. */
 bool file_is_same(int a, int b);
+
+/* Closes fd unless it is -1. Keeps errno. */
+void file_close(int fd);
 
 #endif

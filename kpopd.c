@@ -163,11 +163,13 @@ set_socket(const struct options *o)
 static void
 find_sandbox(struct options *o)
 {
-	char text[SANDBOX_TEXT];
+	char found[SANDBOX_TEXT], remedy[SANDBOX_TEXT],
+	    text[sizeof(found) + sizeof(remedy) + 2];
 
-	o->sandbox.missing = sandbox_find_missing(text);
+	o->sandbox.missing = sandbox_find_missing(found, remedy);
 	if (o->sandbox.missing == 0)
 		return;
+	snprintf(text, sizeof(text), "%s. %s", found, remedy);
 	if (!o->sandbox.is_optional)
 		options_refuse(o, text, ". Or serve without: -S optional");
 	log_event(LOG_WARNING, "sandbox", "error=\"%s\"", text);

@@ -118,29 +118,43 @@ sign(int fd, const char *principal)
 		log_unsigned();
 }
 
-int
-lock_session(int state, const char *principal, struct lock_session *l)
+/*
+ * Takes the session lock on fd. Asks an earlier session of the same principal
+ * to end, and waits for that. Returns 0, or -1 with errno: EAGAIN if another
+ * session keeps the lock; then *age is its age in seconds.
+ */
+static int
+take_session(int state, int fd, const char *principal, int64_t *age)
 {
 	struct timespec step = { .tv_nsec = SESSION_STEP_MS * 1000000L };
 	struct stat st;
-	int fd = openat(state, LOCK_FILE,
-	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 
-	if (fd == -1)
-		return -1;
 	for (int waited = 0; lock_fcntl(fd, F_WRLCK) == -1;
 	     waited += SESSION_STEP_MS) {
 		if (errno != EAGAIN)
 			return -1;
 		if (waited >= SESSION_WAIT_MS || principal == NULL ||
 		    !is_session_of(fd, principal)) {
-			l->age =
+			*age =
 			    fstat(fd, &st) == 0 ? time(NULL) - st.st_mtime : 0;
 			errno = EAGAIN;
 			return -1;
 		}
 		request_takeover(state);
 		nanosleep(&step, NULL);
+	}
+	return 0;
+}
+
+int
+lock_session(int state, const char *principal, struct lock_session *l)
+{
+	int fd = openat(state, LOCK_FILE,
+	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+
+	if (fd == -1 || take_session(state, fd, principal, &l->age) == -1) {
+		file_close(fd);
+		return -1;
 	}
 	sign(fd, principal != NULL ? principal : "");
 	/*
@@ -174,7 +188,6 @@ lock_session_identity(int user, uint64_t id, struct lock_session *l)
 		.l_whence = SEEK_SET,
 		.l_start = (off_t)(id >> 2),
 		.l_len = 1 };
-	int error;
 
 	l->identity = openat(user, IDENTITY_FILE,
 	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
@@ -182,10 +195,10 @@ lock_session_identity(int user, uint64_t id, struct lock_session *l)
 		return -1;
 	if (fcntl(l->identity, F_OFD_SETLK, &f) == 0)
 		return 0;
-	error = errno == EACCES ? EAGAIN : errno;
-	close(l->identity);
+	if (errno == EACCES)
+		errno = EAGAIN;
+	file_close(l->identity);
 	l->identity = -1;
-	errno = error;
 	return -1;
 }
 

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "maildir-names.h"
 #include "log.h"
 
@@ -193,10 +194,7 @@ list_directory(struct names *l, int fd, int directory)
 	DIR *stream = copy != -1 ? fdopendir(copy) : NULL;
 
 	if (stream == NULL) {
-		error = errno;
-		if (copy != -1)
-			close(copy);
-		errno = error;
+		file_close(copy);
 		return -1;
 	}
 	while (errno = 0, (d = readdir(stream)) != NULL) {

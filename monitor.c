@@ -264,6 +264,76 @@ refuse_login(struct admission *a, const char *reason)
 }
 
 /*
+ * Returns the seconds until a deadline, at least 1, because alarm(0) sets no
+ * alarm.
+ */
+static unsigned
+seconds_until(int64_t deadline)
+{
+	int64_t left = (deadline - clock_ms()) / 1000 + 1;
+
+	return left > 0 ? (unsigned)left : 1;
+}
+
+/*
+ * From now until end_limit, SIGALRM at the deadline runs this handler, which
+ * must end the process. For work that the C library or the kernel may never
+ * finish, for example a question to the account database.
+ */
+static void
+begin_limit(int64_t deadline, void (*handler)(int))
+{
+	/* A second SIGALRM is not blocked, and ends the process. */
+	const struct sigaction action = { .sa_handler = handler,
+		.sa_flags = SA_NODEFER | SA_RESETHAND };
+
+	if (sigaction(SIGALRM, &action, NULL) == -1)
+		fatal("sigaction");
+	alarm(seconds_until(deadline));
+}
+
+static void
+end_limit(void)
+{
+	alarm(0);
+	signal(SIGALRM, SIG_DFL);
+}
+
+/*
+ * Signal handler: logs that the user does not get the mailbox, and ends the
+ * process. The client gets no answer.
+ */
+static void
+end_state(int signal_number)
+{
+	(void)signal_number;
+	alarm(1); /* see end_lookup */
+	/* NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c): see end_lookup */
+	log_event(LOG_NOTICE, "logout",
+	    "reason=unavailable error=\"login deadline, the account database "
+	    "or the file system of the state directory does not answer\"");
+	/* NOLINTEND(bugprone-signal-handler,cert-sig30-c) */
+	_exit(1);
+}
+
+/*
+ * Opens the state directory of the user who logs in. This may ask the account
+ * database for former users of the uid, and wait for another login that does.
+ * Returns a descriptor, or -1 (logged). Ends the process if it has not
+ * succeeded by the login deadline.
+ */
+static int
+open_state(const struct session *s)
+{
+	int fd;
+
+	begin_limit(s->deadline, end_state);
+	fd = state_open(s->o->state, &s->user, s->o->mailboxes.text);
+	end_limit();
+	return fd;
+}
+
+/*
  * Logs the permitted login, sends the client's socket to the session, and
  * starts the broker if the mailbox's format has locks. If the user's state
  * directory cannot be opened, logs the login and the logout, and starts the
@@ -283,8 +353,7 @@ permit_login(struct admission *a, const char *rule)
 	 * The state directory is opened only now, because only users who may
 	 * log in get one.
 	 */
-	if ((fds[1] = state_open(s->o->state, &s->user,
-		 s->o->mailboxes.text)) == -1) {
+	if ((fds[1] = open_state(s)) == -1) {
 		watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
 		log_event(LOG_NOTICE, "logout", "reason=unavailable");
 		if (fork_refusal(a))
@@ -439,24 +508,12 @@ end_lookup(int signal_number)
 	(void)signal_number;
 	/*
 	 * log_refusal may wait for a lock that the interrupted code holds. In
-	 * that case the alarm ends the process, because of find_user's flags.
+	 * that case the alarm ends the process, because of begin_limit's flags.
 	 */
 	alarm(1);
 	log_refusal(looked_up,
 	    "login deadline, the account database does not answer");
 	_exit(1);
-}
-
-/*
- * Returns the seconds until a deadline, at least 1, because alarm(0) sets no
- * alarm.
- */
-static unsigned
-seconds_until(int64_t deadline)
-{
-	int64_t left = (deadline - clock_ms()) / 1000 + 1;
-
-	return left > 0 ? (unsigned)left : 1;
 }
 
 /*
@@ -472,9 +529,6 @@ find_user(struct session *s)
 	const struct account_domains domains = { .host = host,
 		.service = login->peer.service,
 		.more = s->o->domains };
-	/* A second SIGALRM is not blocked, and ends the process. */
-	const struct sigaction action = { .sa_handler = end_lookup,
-		.sa_flags = SA_NODEFER | SA_RESETHAND };
 	const char *refusal;
 
 	/* gethostname may omit the NUL if the name fills the array. */
@@ -482,13 +536,10 @@ find_user(struct session *s)
 		host[0] = '\0';
 	host[sizeof(host) - 1] = '\0';
 	looked_up = login;
-	if (sigaction(SIGALRM, &action, NULL) == -1)
-		fatal("sigaction");
-	alarm(seconds_until(s->deadline));
+	begin_limit(s->deadline, end_lookup);
 	refusal = account_find_login(login->user, login->peer.principal,
 	    &domains, &s->o->uids, &s->user);
-	alarm(0);
-	signal(SIGALRM, SIG_DFL);
+	end_limit();
 	return refusal == NULL ?
 	    account_find_closure(&s->user, seconds_until(s->deadline)) :
 	    refusal;

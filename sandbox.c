@@ -102,23 +102,25 @@ ask_landlock(void)
 }
 
 /*
- * Writes the sentences for the log into text. no_seccomp and no_landlock are
- * the errors of the parts that are missing; 0 means that the part is offered.
+ * Writes the texts of sandbox_find_missing. no_seccomp and no_landlock are the
+ * errors of the parts that are missing; 0 means that the part is offered.
  */
 static void
-describe_missing(int no_seccomp, int no_landlock, char *text, size_t size)
+describe_missing(int no_seccomp, int no_landlock, char found[SANDBOX_TEXT],
+    char remedy[SANDBOX_TEXT])
 {
 	bool both = no_seccomp != 0 && no_landlock != 0;
-	int n = snprintf(text, size, "the sandbox cannot be made: ");
+	int n = snprintf(found, SANDBOX_TEXT, "the sandbox cannot be made: ");
 
 	if (no_seccomp != 0)
-		n += snprintf(text + n, size - (size_t)n, "no seccomp (%s)%s",
-		    strerror(no_seccomp), both ? ", " : "");
+		n += snprintf(found + n, SANDBOX_TEXT - (size_t)n,
+		    "no seccomp (%s)%s", strerror(no_seccomp),
+		    both ? ", " : "");
 	if (no_landlock != 0)
-		n += snprintf(text + n, size - (size_t)n, "no Landlock (%s)",
-		    strerror(no_landlock));
-	snprintf(text + n, size - (size_t)n,
-	    ". Use a kernel that has %s, and permit the system calls%s%s, in "
+		snprintf(found + n, SANDBOX_TEXT - (size_t)n,
+		    "no Landlock (%s)", strerror(no_landlock));
+	snprintf(remedy, SANDBOX_TEXT,
+	    "Use a kernel that has %s, and permit the system calls%s%s, in "
 	    "SystemCallFilter= of the unit or in the list of the container",
 	    both ? "both" : "it", no_seccomp != 0 ? " seccomp" : "",
 	    no_landlock != 0 ? " landlock_create_ruleset landlock_add_rule"
@@ -127,7 +129,7 @@ describe_missing(int no_seccomp, int no_landlock, char *text, size_t size)
 }
 
 unsigned
-sandbox_find_missing(char text[SANDBOX_TEXT])
+sandbox_find_missing(char found[SANDBOX_TEXT], char remedy[SANDBOX_TEXT])
 {
 	int no_seccomp = 0, no_landlock = 0;
 
@@ -138,7 +140,7 @@ sandbox_find_missing(char text[SANDBOX_TEXT])
 	if (ask_landlock() == -1)
 		no_landlock = errno;
 	if (no_seccomp != 0 || no_landlock != 0)
-		describe_missing(no_seccomp, no_landlock, text, SANDBOX_TEXT);
+		describe_missing(no_seccomp, no_landlock, found, remedy);
 	return (no_seccomp != 0 ? SANDBOX_SECCOMP : 0) |
 	    (no_landlock != 0 ? SANDBOX_LANDLOCK : 0);
 }

@@ -18,16 +18,17 @@ enum sandbox {
 /* The parts of a sandbox, as bits. */
 enum { SANDBOX_SECCOMP = 1, SANDBOX_LANDLOCK = 2 };
 
-#define SANDBOX_TEXT 512 /* bytes of sandbox_find_missing's text */
+#define SANDBOX_TEXT 512 /* bytes of a text of sandbox_find_missing */
 
 /*
  * Asks the kernel for each part, without an effect. Returns the parts that are
  * not offered. A part is not offered if the kernel lacks it, or if a supervisor
  * (a container, SystemCallFilter=) forbids the system calls of this part. If
- * there are such parts, writes their names, the errors and the remedy to text,
- * for the log.
+ * there are such parts, writes their names and the errors to found, and a
+ * sentence that says what to do to remedy.
  */
-unsigned sandbox_find_missing(char text[SANDBOX_TEXT]);
+unsigned sandbox_find_missing(char found[SANDBOX_TEXT],
+    char remedy[SANDBOX_TEXT]);
 
 /*
  * From now on this process and its children do without these parts. Any other

@@ -41,6 +41,7 @@
 #include <unistd.h>
 #include <vis.h>
 
+#include "file.h"
 #include "log.h"
 #include "privsep.h"
 #include "state.h"
@@ -393,8 +394,7 @@ state_open(const char *state, const struct account *a, const char *mailboxes)
 int
 state_take_slot(const char *state, uid_t uid)
 {
-	int logins = privsep_open_state(state, "logins", 0700), slot = -1,
-	    error;
+	int logins = privsep_open_state(state, "logins", 0700), slot = -1;
 
 	for (int i = 0; logins != -1 && slot == -1 && i < SLOTS; i++) {
 		char name[STATE_NAME];
@@ -405,18 +405,13 @@ state_take_slot(const char *state, uid_t uid)
 		if (slot == -1)
 			break;
 		if (flock(slot, LOCK_EX | LOCK_NB) == -1) {
-			error = errno;
-			close(slot);
+			file_close(slot);
 			slot = -1;
-			errno = error;
-			if (error != EWOULDBLOCK)
+			if (errno != EWOULDBLOCK)
 				break;
 		}
 	}
-	error = errno;
-	if (logins != -1)
-		close(logins);
-	errno = error;
+	file_close(logins);
 	return slot;
 }
 
@@ -470,7 +465,7 @@ static int
 call_entry(int users, const char *name, struct caller *c)
 {
 	const char *problem;
-	int result, error;
+	int result;
 
 	c->m.uid = (uid_t)strtonum(name, 1, UINT32_MAX - 1, &problem);
 	if (problem != NULL)
@@ -482,9 +477,7 @@ call_entry(int users, const char *name, struct caller *c)
 		    0 :
 		    -1;
 	result = call_lines(users, c);
-	error = errno;
-	close(c->m.directory);
-	errno = error;
+	file_close(c->m.directory);
 	return result;
 }
 

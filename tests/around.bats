@@ -493,6 +493,37 @@ slow_tries() {
 	log_has 'refused .*reason="login deadline'
 }
 
+# bats test_tags=attack:9-25
+@test "kpopd ends a login at the deadline if the lookup of a former user of the uid, or its lock, hangs" {
+	nss_start
+	nss_knows "slow 0 found 7001 /home/slow"
+	server_start -t 3
+	slow_login | grep -q '^+OK bye, 1 messages left'
+	sed -i s/slow/gone/ "$state/users/7001.mailboxes"
+	nss_knows "slow 0 found 7001 /home/slow" "gone 3600 absent 7001 /"
+	: >/run/nss.asked
+	slow_tries 3
+	await 10 '[ "$(grep -c "^gone " /run/nss.asked)" -ge 3 ]'
+	bob_is_served
+	processes_end 10
+	tries_are_refused
+	log_has 'logout .*reason=unavailable error="login deadline'
+	nss_knows "slow 0 found 7001 /home/slow" "gone 0 absent 7001 /"
+	flock "$state/users" sleep infinity 3>&- &
+	holder=$!
+	await 5 '! flock -n "$state/users" true'
+	log_mark
+	slow_tries 3
+	await 10 '[ "$(log_lines | grep -ac "login .*user=slow")" -ge 3 ]'
+	bob_is_served
+	processes_end 10
+	tries_are_refused
+	pkill -P "$holder"
+	wait "$holder" || true
+	slow_login | grep -q '^+OK bye, 1 messages left'
+	find "$state/users" -name '7001.former.*' | grep -q .
+}
+
 # bats test_tags=attack:9-13
 @test "kpopd refuses the login and keeps the state if the name service is down or lacks the user" {
 	nss_start

@@ -180,6 +180,25 @@ refuses_as_named() {
 	serves
 }
 
+@test "a sandbox that the kernel or a container forbids is named, as kpopd logs it, and counts as a warning with -S optional" {
+	[ -z "${SANITIZER-}" ] || skip "this build has no sandbox"
+	check
+	names 'ok    sandbox: seccomp and Landlock are offered here'
+	poor=$KPOPD_BUILD/tests/programs/poor
+	while read -r error calls; do
+		echo "$error $calls"
+		run "$poor" -e "$error" $calls -- "$KPOPD_BUILD/kpopd" --check
+		names 'FAIL  sandbox: the sandbox cannot be made: no (seccomp|Landlock) \(.*\. Remedy: Use a kernel that has (it|both), and permit the system calls .*\. Or serve without: -S optional'
+		run "$poor" -e "$error" $calls -- "$KPOPD_BUILD/kpopd" --check \
+		    -S optional
+		names 'warn  sandbox: .*; kpopd serves without \(-S optional\)\. Remedy: Use a kernel'
+	done <<-END
+	EPERM landlock_create_ruleset
+	ENOSYS seccomp
+	EPERM seccomp landlock_create_ruleset
+	END
+}
+
 @test "a missing user of kpopd is named, and the remedy makes it" {
 	userdel kpopd
 	refuses \

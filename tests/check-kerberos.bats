@@ -569,3 +569,48 @@ permit_aes128() {
 		}
 		exit !$found' "$odd" <<<"$output"
 }
+
+@test "kpopd --check finds nothing wrong with a keytab of two realms, whether one trusts the other or not" {
+	local other=$WORLD/check/other.keytab
+	local name=pop/mail.kpopd.test@OTHER.TEST
+	realm_other_start
+	admin "addprinc -randkey $name" -r OTHER.TEST
+	admin "ktadd -k $other $name" -r OTHER.TEST
+	printf '%s\n' "rkt $keytab" "wkt $other" | ktutil >/dev/null
+	mv "$other" "$keytab"
+	check
+	is_fine
+	has ok "ticket ${name//./\\.}: the keytab has its key"
+	admin "modprinc -allow_tix krbtgt/KPOPD.TEST@OTHER.TEST" -r OTHER.TEST
+	check
+	is_fine
+	has ok "ticket ${name//./\\.}: the keytab has its key"
+	# No key is that of a client in the other realm.
+	admin "modprinc -allow_tix pop/mail.kpopd.test"
+	check
+	has warn 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: no key is ' \
+	    'that of a client in its realm, so its kvno was not compared: ' \
+	    'database$'
+	admin "modprinc +allow_tix pop/mail.kpopd.test"
+	admin "modprinc +allow_tix krbtgt/KPOPD.TEST@OTHER.TEST" -r OTHER.TEST
+	admin "delprinc -force $name" -r OTHER.TEST
+}
+
+@test "no remedy of kpopd --check has a principal, realm or path that a shell would not take as it is" {
+	local bad="'\$(id)'" line
+	forge "pop/mail.kpopd.test$bad@OTHER$bad" 1 rc4-hmac
+	for line in '' /default_realm/d; do
+		edit "$line"
+		check
+		has warn 'key pop/.*its types are weak'
+		refute grep -F "$bad" <(grep -o 'Remedy: .*' <<<"$output")
+	done
+	cat "$WORLD/krb5.conf.kept" >/etc/krb5.conf
+	keytab="$WORLD/check/a'b"
+	admin "ktadd -norandkey -k $WORLD/check/ab pop/mail.kpopd.test"
+	mv "$WORLD/check/ab" "$keytab"
+	hostname other.kpopd.test
+	check
+	has warn 'name other' 'add a key for the principal by kadmin$'
+	refute grep -F "a'b" <(grep -o 'Remedy: kadmin.*' <<<"$output")
+}

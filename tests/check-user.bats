@@ -26,7 +26,8 @@ teardown() {
 	cp -p "$WORLD/shadow.saved" /etc/shadow
 	cp -p "$WORLD/passwd.saved" /etc/passwd
 	cp -p "$WORLD/group.saved" /etc/group
-	rm -rf /etc/nologin /etc/fstab /srv/mail /srv/k5login /home/alice
+	rm -rf /etc/nologin /etc/fstab /srv/mail /srv/k5login \
+	    /home/{alice,victim}
 	cp -a /etc/skel /home/alice
 	chown -R alice:alice /home/alice
 	chmod 755 /home/alice
@@ -133,7 +134,7 @@ k5login() {
 
 @test "kpopd --check names a .k5login that names another principal only" {
 	k5login bob@KPOPD.TEST carol@KPOPD.TEST
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, carol@KPOPD.TEST, and so does not permit alice@KPOPD.TEST; .*Remedy: printf .%s.n. alice@KPOPD.TEST >>/home/alice/.k5login$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, carol@KPOPD.TEST, and so does not permit alice@KPOPD.TEST; .*Remedy: printf .%s.n. alice@KPOPD.TEST . runuser -u alice -- tee -a /home/alice/.k5login$'
 	says 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: '
 	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, because .k5login names it$'
 	log_has 'refused .* user=alice '
@@ -147,6 +148,20 @@ k5login() {
 	echo bob@KPOPD.TEST >/srv/k5login/alice
 	refuses_as_said \
 	    'FAIL  k5login /srv/k5login/alice: it names only bob@KPOPD.TEST, '
+	follow k5login
+	serves_as_said 'ok    principal alice@KPOPD.TEST: '
+}
+
+@test "kpopd --check reads a last line of .k5login without a line feed, and its remedy keeps that line" {
+	printf bob@KPOPD.TEST >/home/alice/.k5login
+	chown alice:alice /home/alice/.k5login
+	refuses_as_said \
+	    'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, '
+	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, '
+	lacks 'warn  k5login '
+	follow k5login
+	serves_as_said 'ok    principal alice@KPOPD.TEST: '
+	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, '
 }
 
 @test "kpopd --check names a .k5login with only an instance of the user, which does not permit the user" {
@@ -174,21 +189,54 @@ k5login() {
 @test "kpopd --check names a .k5login that is not the user's file, or that others can write" {
 	k5login alice@KPOPD.TEST
 	chown bob /home/alice/.k5login
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it belongs to neither root nor the user, .*: mode 0644, owner bob\. Remedy: chown -h alice /home/alice/.k5login && chmod u.r /home/alice/.k5login$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it belongs to neither root nor the user, .*: mode 0644, owner bob\. Remedy: runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old$'
+	follow k5login
+	serves_as_said 'ok    principal alice@KPOPD.TEST: '
+	mv /home/alice/.k5login.old /home/alice/.k5login
 	chown root /home/alice/.k5login
 	serves_as_said \
 	    'ok    principal alice@KPOPD.TEST: .*because .k5login names it$'
 	chmod 000 /home/alice/.k5login
 	refuses_as_said \
 	    'FAIL  k5login .*: Permission denied: mode 0000, owner root'
+	follow k5login
+	serves_as_said 'ok    principal alice@KPOPD.TEST: '
+	k5login alice@KPOPD.TEST
 	chmod 666 /home/alice/.k5login
 	opens
 	examine
-	says 'FAIL  k5login /home/alice/.k5login: other users can write it, .*Remedy: chmod go-w /home/alice/.k5login$'
+	says 'FAIL  k5login /home/alice/.k5login: other users can write it, .*Remedy: runuser -u alice -- chmod go-w /home/alice/.k5login$'
+	follow k5login
+	serves_as_said 'ok    principal alice@KPOPD.TEST: '
+	# root's own file in the user's directory
+	chown root /home/alice/.k5login
+	chmod 666 /home/alice/.k5login
+	examine
+	says 'FAIL  k5login /home/alice/.k5login: other users can write it, .*, gid [0-9]+$'
 	chmod 777 /home/alice
 	opens
 	examine
 	says 'FAIL  directory /home/alice: every user can replace .k5login, because it has mode 0777, owner alice\. Remedy: chmod o-w /home/alice$'
+	follow directory
+	examine
+	lacks '(FAIL|warn)  directory '
+}
+
+@test "kpopd --check names a home directory that a group can write, unless the group is the user's own" {
+	usermod -aG carol bob
+	chmod 775 /home/alice
+	examine
+	lacks '(FAIL|warn)  directory '
+	chgrp carol /home/alice
+	opens
+	examine
+	says "FAIL  directory /home/alice: members of the group $(id -g carol) can replace .k5login, because it has mode 0775, owner alice\. Remedy: chmod g-w /home/alice\$"
+	follow directory
+	examine
+	lacks '(FAIL|warn)  directory '
+	chown bob /home/alice
+	examine
+	says 'warn  directory /home/alice: its owner can replace .k5login: mode 0755, owner bob\. Remedy: chown -h alice /home/alice$'
 }
 
 @test "kpopd --check names a home directory that the user may not search" {
@@ -273,7 +321,7 @@ k5login() {
 	refuses_as_said 'FAIL  mailbox /var/mail/alice: .*Remedy: if it is a Maildir, set mailboxes \(-m\) to maildir:'
 	rmdir /var/mail/alice
 	mkfifo /var/mail/alice
-	refuses_as_said 'FAIL  mailbox /var/mail/alice: .*Remedy: mv /var/mail/alice /var/mail/alice.old$'
+	refuses_as_said 'FAIL  mailbox /var/mail/alice: .*Remedy: mv -bT /var/mail/alice /var/mail/alice.old$'
 	rm /var/mail/alice
 	mbox one | store alice
 	ln /var/mail/alice /var/mail/other
@@ -306,7 +354,7 @@ k5login() {
 	follow mailbox
 	serves_as_said 'ok    mailbox /srv/mail/alice: there is none yet'
 	chown nobody /srv/mail
-	refuses_as_said 'FAIL  mailbox /srv/mail/alice: .*\(mode 2775, owner nobody\)\. Remedy: chown root /srv/mail$'
+	refuses_as_said 'FAIL  mailbox /srv/mail/alice: .*\(mode 2775, owner nobody\)\. Remedy: chown -h root /srv/mail$'
 	says 'warn  directory /srv/mail: its owner can replace the mailbox: mode 2775, owner nobody'
 	chown root /srv/mail
 	chmod 777 /srv/mail
@@ -367,7 +415,9 @@ k5login() {
 	rmdir /home/alice/Maildir/tmp
 	serves_as_said 'warn  mailbox /home/alice/Maildir: a Maildir has new, cur and tmp, but this has no tmp\.'
 	chown root /home/alice/Maildir/new
-	refuses_as_said 'FAIL  mailbox /home/alice/Maildir: .*\(/home/alice/Maildir/new: mode 0755, owner root\)\. Remedy: chown -h alice /home/alice/Maildir/new$'
+	refuses_as_said 'FAIL  mailbox /home/alice/Maildir: .*\(/home/alice/Maildir/new: mode 0755, owner root\)\. Remedy: \(cd /home/alice/Maildir/new && .*chown alice \.\)$'
+	follow mailbox
+	serves_as_said 'warn  mailbox /home/alice/Maildir: a Maildir has new, '
 	rmdir /home/alice/Maildir/new
 	ln -s cur /home/alice/Maildir/new
 	refuses_as_said 'FAIL  mailbox /home/alice/Maildir: .*Remedy: replace the symlink /home/alice/Maildir/new '
@@ -396,7 +446,7 @@ k5login() {
 	echo secret >"$WORLD/secret"
 	chmod 600 "$WORLD/secret"
 	ln -sf "$WORLD/secret" /home/alice/.k5login
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: .*Remedy: mv /home/alice/.k5login /home/alice/.k5login.old$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: .*Remedy: runuser -u alice -- mv -bT /home/alice/.k5login /home/alice/.k5login.old$'
 	lacks '.*secret'
 	rm /home/alice/.k5login
 	mkfifo /home/alice/.k5login
@@ -423,6 +473,79 @@ k5login() {
 	says 'warn  directory /home/alice/mail: its owner can replace the mailbox: mode 0755, owner bob$'
 	chmod 700 /srv/mail/box
 	refuses_as_said 'FAIL  mailbox /home/alice/mail/Maildir: /home/alice/mail \(mode 0700, owner bob\) may not be searched by this user \(.*\)$'
+}
+
+# swapped KIND: returns true if the remedy of the line of this kind changes
+# nothing of root or of bob after alice has put a link in the place of PATH.
+swapped() {
+	local before
+	before=$(victims)
+	(follow "$1") || :
+	diff <(echo "$before") <(victims)
+}
+
+victims() {
+	cat /home/victim/file
+	ls -lRn --time-style=+ /home/victim
+}
+
+@test "a remedy of kpopd --check changes no other file if the user then puts a link in the place" {
+	mkdir -p /home/victim/new
+	echo alice@KPOPD.TEST >/home/victim/file
+	chgrp mail /home/victim/file
+	chmod 664 /home/victim/file
+	# A symlink to root's file that a group can write.
+	ln -s /home/victim/file /home/alice/.k5login
+	examine
+	says 'FAIL  k5login .*other users can write it, '
+	swapped k5login
+	# The line that the file lacks.
+	rm /home/alice/.k5login
+	k5login bob@KPOPD.TEST
+	examine
+	says 'FAIL  k5login .*it names only bob@KPOPD.TEST, '
+	ln -sf /home/victim/file /home/alice/.k5login
+	swapped k5login
+	# Its owner and mode.
+	rm /home/alice/.k5login
+	k5login bob@KPOPD.TEST
+	chown bob /home/alice/.k5login
+	examine
+	says 'FAIL  k5login .*belongs to neither root nor the user'
+	ln -f /home/victim/file /home/alice/.k5login
+	swapped k5login
+	rm -f /home/alice/.k5login*
+	k5login bob@KPOPD.TEST
+	chmod 666 /home/alice/.k5login
+	examine
+	says 'FAIL  k5login .*other users can write it'
+	ln -sf /home/victim /home/alice/.k5login
+	swapped k5login
+	# Where the file would be moved to.
+	ln -s /home/victim /home/alice/.k5login.old
+	ln -sfn /etc/hostname /home/alice/.k5login
+	examine
+	says 'FAIL  k5login .*it names no principal'
+	swapped k5login
+	rm -rf /home/alice/.k5login*
+	# The directory of an mbox, in which others make dotlocks.
+	options -m mbox:~/mail/inbox
+	install -d -o alice -m 777 /home/alice/mail
+	examine
+	says 'warn  spool /home/alice/mail: every user may write it, '
+	mv /home/alice/mail /home/alice/before
+	ln -s /home/victim /home/alice/mail
+	output=$(sed 's/^warn  spool/FAIL  spool/' <<<"$output")
+	swapped spool
+	# A directory above the file.
+	options -m maildir:~/Maildir
+	install -d -o alice /home/alice/Maildir/cur /home/alice/Maildir
+	install -d -o bob /home/alice/Maildir/new
+	examine
+	says 'FAIL  mailbox .*/new: mode 0755, owner bob'
+	mv /home/alice/Maildir /home/alice/elsewhere
+	ln -s /home/victim /home/alice/Maildir
+	swapped mailbox
 }
 
 @test "kpopd --check quotes names for a shell" {

@@ -596,8 +596,8 @@ main(void)
 {
 	static const char *const directories[] = { "own", "shared", "read",
 		"spool" };
-	char text[SANDBOX_TEXT];
-	unsigned missing = sandbox_find_missing(text);
+	char found[SANDBOX_TEXT], remedy[SANDBOX_TEXT];
+	unsigned missing = sandbox_find_missing(found, remedy);
 
 	/*
 	 * A build for sanitizers has no filters, because sanitizers make other
@@ -609,7 +609,7 @@ main(void)
 	}
 	/* A container may build packages without seccomp or Landlock. */
 	if (missing != 0)
-		printf("%s\n", text);
+		printf("%s\n", found);
 	if ((missing & SANDBOX_SECCOMP) != 0)
 		return 77;
 	offence = mmap(NULL, sizeof(*offence), PROT_READ | PROT_WRITE,
