@@ -419,7 +419,8 @@ ask_ticket(struct kdc *k, krb5_principal service)
 	note_problem(k, problem);
 	if (!krb5_realm_compare(k->context, service, k->client)) {
 		check_warn(c, "ticket", name, NULL,
-		    "no key is that of a client in its realm, so its kvno was "
+		    "no key can be used as a client in its realm, so its kvno "
+		    "was "
 		    "not compared: %s",
 		    k->error);
 		return;
@@ -428,7 +429,8 @@ ask_ticket(struct kdc *k, krb5_principal service)
 	    problem == KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN ?
 		remedy_add_key(c, name) :
 		NULL,
-	    "the KDC gives none, so no client can log in by it: %s", k->error);
+	    "the KDC issues none, so no client can log in with it: %s",
+	    k->error);
 }
 
 /*
@@ -514,8 +516,7 @@ ask_kdc(struct check *c)
 	}
 	if (k.served == 0 && k.service_count > 0)
 		check_fail(c, "ticket", NULL, NULL,
-		    "the keytab has the key of none of its principals: no "
-		    "client can log in");
+		    "no key of the keytab is the KDC's: no client can log in");
 }
 
 void

@@ -294,7 +294,7 @@ check_mode(struct check *c, const char *path, const char *real)
 		check_fail(c, KIND, path, NULL, "not a regular file");
 	else if (exposure_find(&st, c->o.least_user, reason))
 		check_fail(c, KIND, path, remedy,
-		    "mode %04o: %s; with its keys one can log in as any user",
+		    "mode %04o: %s; its keys permit a login as any user",
 		    (unsigned)(st.st_mode & 07777), reason);
 	else if (getxattr(real, "system.posix_acl_access", NULL, 0) > 0)
 		check_warn(c, KIND, path, check_remedy(c, "getfacl %s", w.text),
@@ -318,7 +318,7 @@ check_keytab_file(struct check *c)
 		return true;
 	}
 	if (path[0] != '/')
-		check_warn(c, KIND, path, "give its path from the root on",
+		check_warn(c, KIND, path, "give a path that begins with /",
 		    "kpopd looks for it in the directory in which it is "
 		    "started");
 	if (stat(path, &st) == -1) {

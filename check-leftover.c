@@ -107,8 +107,7 @@ report_rescues(const char *state_name, int state)
 		"tail -c +4097 %s prints the messages that it has; then see "
 		"RECOVERY in kpopd(8)",
 		check_quote(&w, path)),
-	    "%d journals that did not fit %s wait for a person", count,
-	    mailbox);
+	    "%d journals that did not fit %s were set aside", count, mailbox);
 }
 
 /* Prints what is left in the state directory of this name. */

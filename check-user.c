@@ -46,7 +46,7 @@ static struct {
 /* A .k5login. */
 struct k5login {
 	bool exists;
-	const char *flaw; /* why libkrb5 takes no name from it, or NULL */
+	const char *flaw; /* why libkrb5 accepts no name in it, or NULL */
 	struct stat st;
 	/*
 	 * it is no symlink and has no second link; then root may change it
@@ -272,7 +272,7 @@ read_k5login(struct k5login *k5)
 	}
 	if (k5->st.st_uid != 0 && k5->st.st_uid != geteuid()) {
 		k5->flaw = "it belongs to neither root nor the user, so that "
-			   "libkrb5 takes no name from it";
+			   "libkrb5 accepts no name in it";
 		return;
 	}
 	fd = open(k.k5login, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -319,7 +319,7 @@ report_writers(struct check *c, const struct k5login *k5)
 	if ((k5->st.st_mode & S_IWOTH) != 0 || check_group_writes(c, &k5->st))
 		check_fail(c, "k5login", k.k5login,
 		    mend_mode(c, k.k5login, &k5->st, "go-w"),
-		    "other users can write it, and so let themselves in: %s, "
+		    "other users can write it, and so log in as this one: %s, "
 		    "gid %u",
 		    check_describe(&t, &k5->st), (unsigned)k5->st.st_gid);
 }
@@ -497,7 +497,7 @@ explain_obstacle(struct check *c)
 	return true;
 }
 
-/* Prints why libkrb5 takes no name from .k5login. */
+/* Prints why libkrb5 accepts no name in .k5login. */
 static void
 explain_flaw(struct check *c, const struct k5login *k5)
 {
@@ -610,7 +610,7 @@ check_permission(struct check *c)
 
 	read_k5login(&k5);
 	if (k5.exists && !S_ISREG(k5.st.st_mode) && !S_ISDIR(k5.st.st_mode)) {
-		k5.flaw = "it is no file, and a login may wait for it until "
+		k5.flaw = "it is not a file, and a login may wait for it until "
 			  "its deadline";
 		explain_flaw(c, &k5);
 		return;

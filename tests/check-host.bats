@@ -144,7 +144,7 @@ refuses_as_named() {
 	check alice
 	order=$(awk '{ sub(/:$/, "", $2); print $2 }' <<<"$output" | uniq)
 	diff <(echo $order) - <<-END
-	options account state krb5.conf realm keytab key name clock ticket tls-key tls-ciphers tls-certificate port account principal spool locks mailbox
+	options account sandbox state krb5.conf realm keytab key name clock ticket tls-key tls-ciphers tls-certificate port account principal spool locks mailbox
 	END
 }
 
@@ -609,10 +609,10 @@ client_takes() {
 	local ca=/etc/ssl/certs/kpopd-test.pem hash
 	certificate right
 	check
-	names "warn  tls-certificate $held/right.pem: neither this file nor this system has its issuer /CN=throwaway-ca: clients refuse it unless they have it\. Remedy: cat ISSUER.pem >>$held/right.pem"
+	names "warn  tls-certificate $held/right.pem: neither this file nor this system has the issuer /CN=throwaway-ca: clients without the issuer refuse the certificate\. Remedy: cat ISSUER.pem >>$held/right.pem"
 	bash -c "${remedy/ISSUER.pem/$WORLD/tls/ca.pem}"
 	check
-	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca, which this system does not trust: clients refuse it unless they do\. Remedy: on each client: "
+	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca, which this system does not trust: other clients that do not trust it refuse the certificate\. Remedy: on each client: "
 	client_takes
 	hash=$(openssl x509 -in "$WORLD/tls/ca.pem" -noout -hash)
 	cp "$WORLD/tls/ca.pem" "/etc/ssl/certs/$hash.0"
@@ -635,7 +635,7 @@ client_takes() {
 	await 5 "ss -Hltn sport = $port | grep -q ."
 	more="authorityInfoAccess=caIssuers;URI:http://127.0.0.1:$port/ca.crt" \
 	    certificate right
-	mended "warn  tls-certificate $held/right.pem: neither this file nor this system has its issuer /CN=throwaway-ca.*\. Remedy: curl "
+	mended "warn  tls-certificate $held/right.pem: neither this file nor this system has the issuer /CN=throwaway-ca.*\. Remedy: curl "
 	kill $web
 	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca"
 }
@@ -645,7 +645,7 @@ client_takes() {
 	for how in 'chmod 644' 'chmod 640' 'chown alice'; do
 		chgrp users "$held/right.key"
 		$how "$held/right.key"
-		mended "warn  tls-key $held/right.key: is no secret: "
+		mended "warn  tls-key $held/right.key: is not secret: "
 	done
 	# A group of the system may read it.
 	chgrp kpopd "$held/right.key"

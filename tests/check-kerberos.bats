@@ -335,7 +335,7 @@ permit_aes128() {
 	admin "ktadd -k $keytab pop3/gone.test"
 	admin 'delprinc -force pop3/gone.test'
 	check
-	has warn 'ticket pop3/gone\.test@KPOPD\.TEST: the KDC gives none'
+	has warn 'ticket pop3/gone\.test@KPOPD\.TEST: the KDC issues none'
 	has ok 'ticket pop/mail\.kpopd\.test@'
 	admin "ktrem -k $keytab pop3/gone.test"
 	admin 'modprinc -allow_tix pop/mail.kpopd.test'
@@ -588,8 +588,8 @@ permit_aes128() {
 	# No key is that of a client in the other realm.
 	admin "modprinc -allow_tix pop/mail.kpopd.test"
 	check
-	has warn 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: no key is ' \
-	    'that of a client in its realm, so its kvno was not compared: ' \
+	has warn 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: no key ' \
+	    'as a client in its realm, so its kvno was not compared: ' \
 	    'database$'
 	admin "modprinc +allow_tix pop/mail.kpopd.test"
 	admin "modprinc +allow_tix krbtgt/KPOPD.TEST@OTHER.TEST" -r OTHER.TEST

@@ -452,7 +452,7 @@ k5login() {
 	mkfifo /home/alice/.k5login
 	chown alice /home/alice/.k5login
 	examine
-	says 'FAIL  k5login /home/alice/.k5login: it is no file, '
+	says 'FAIL  k5login /home/alice/.k5login: it is not a file, '
 	rm /home/alice/.k5login
 	options -m maildir:~/Maildir
 	install -d -o alice \
@@ -604,6 +604,6 @@ victims() {
 	touch "$own/rescue.1790000000.1.j" "$own/rescue.1790000001.1.j"
 	mkdir "$state/users/4711.former.1790000000"
 	examine bob
-	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice wait for a person\. Remedy: tail -c .4097 $own/rescue.17900000.* prints "
+	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice were set aside\. Remedy: tail -c .4097 $own/rescue.17900000.* prints "
 	says "warn  former $state/users/4711.former.1790000000: "
 }
