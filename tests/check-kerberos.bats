@@ -191,10 +191,9 @@ permit_aes128() {
 	check -k "$WORLD/check"
 	has FAIL "keytab $WORLD/check: not a regular file"
 	cp "$keytab" "$WORLD/check/whole"
-	for how in ': >F' 'head -c 40 W >F' \
-	    'head -c 100000 /dev/urandom >F'; do
-		how=${how//F/$keytab}
-		eval "${how//W/$WORLD/check/whole}"
+	for how in ': >"$keytab"' 'head -c 40 "$WORLD/check/whole" >"$keytab"' \
+	    'head -c 100000 /dev/urandom >"$keytab"'; do
+		eval "$how"
 		chmod 600 "$keytab"
 		check
 		has FAIL "keytab $keytab: .*(version|End of file|it has no key)"
