@@ -407,7 +407,7 @@ list_names(const struct k5login *k5, char names[NAMES_TEXT],
  * away if that is not safe.
  */
 static const char *
-add_name(struct check *c, const struct k5login *k5)
+add_own_line(struct check *c, const struct k5login *k5)
 {
 	struct check_word name, user, path;
 	const char *feed = k5->ends_line ? "" : "\\n";
@@ -436,7 +436,7 @@ explain_names(struct check *c, const struct k5login *k5)
 	char names[NAMES_TEXT];
 	bool are_instances;
 	size_t count = list_names(k5, names, &are_instances);
-	const char *remedy = add_name(c, k5), *miss = NULL;
+	const char *remedy = add_own_line(c, k5), *miss = NULL;
 
 	for (size_t i = 0; miss == NULL && i < k5->count && i < NAMES; i++)
 		miss = find_near_miss(k5->names[i], k.principal);
