@@ -401,6 +401,15 @@ k5login() {
 	examine
 	says 'warn  mount /srv/other: .*noauto'
 	rmdir /srv/other
+	# A symlink leads there, or a symlink has the name in fstab.
+	ln -s mail /srv/link
+	options -m mbox:/srv/link/%u
+	examine
+	says 'FAIL  mount /srv/mail: '
+	echo "disk:/srv /srv/link nfs defaults 0 0" >/etc/fstab
+	examine
+	says 'FAIL  mount /srv/link: '
+	rm /srv/link
 }
 
 @test "kpopd --check names a Maildir that is missing, misspelt, incomplete or another user's" {
