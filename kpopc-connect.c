@@ -109,5 +109,6 @@ connect_to(const struct options *o)
 	freeaddrinfo(list);
 	progress->advice = NULL;
 	watch_server(fd);
+	conn_send_at_once(fd);
 	return fd;
 }

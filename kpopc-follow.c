@@ -85,6 +85,18 @@ is_command(const char *line, const char *word)
 	return strncasecmp(line, word, n) == 0 && strcspn(line, " \t") == n;
 }
 
+/*
+ * Returns true if the line may be the first one of HTTP. A web page can choose
+ * the method, which is its first word, and can make the line longer than the
+ * part of it that is kept.
+ */
+static bool
+is_http(const char *line)
+{
+	return strstr(line, " HTTP/") != NULL ||
+	    strlen(line) > strlen("USER ") + LINE_USER;
+}
+
 void
 follow_check_first(const char *line)
 {
@@ -92,7 +104,7 @@ follow_check_first(const char *line)
 		"STLS", "NOOP", "LANG", "UTF8", "QUIT" };
 
 	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
-		if (is_command(line, begins[i]))
+		if (is_command(line, begins[i]) && !is_http(line))
 			return;
 	errx(EXIT_REFUSED,
 	    "the local program does not speak POP3; it may be a browser");

@@ -177,39 +177,51 @@ note_signal(int signal_number)
 }
 
 /*
- * Handles the signals, and blocks them except while the process waits. Stores
- * in *waiting the mask for the wait, and in *before the mask of the caller.
+ * Sets the handler of the signals, and stores them in *all. Leaves those that
+ * are ignored: nohup(1) and shells let a program ignore SIGHUP or SIGINT if it
+ * is to live on without its terminal.
  */
 static void
-set_signals(sigset_t *waiting, sigset_t *before)
+set_handlers(void (*handler)(int), sigset_t *all)
 {
 	static const int numbers[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP };
-	const struct sigaction action = { .sa_handler = note_signal };
-	sigset_t blocked;
+	const struct sigaction action = { .sa_handler = handler };
+	struct sigaction before;
 
-	sigemptyset(&blocked);
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		sigaddset(&blocked, numbers[i]);
-	sigprocmask(SIG_BLOCK, &blocked, before);
-	*waiting = *before;
+	sigemptyset(all);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		sigdelset(waiting, numbers[i]);
-		if (sigaction(numbers[i], &action, NULL) == -1)
+		sigaddset(all, numbers[i]);
+		if (sigaction(numbers[i], NULL, &before) == -1 ||
+		    (before.sa_handler != SIG_IGN &&
+			sigaction(numbers[i], &action, NULL) == -1))
 			err(EXIT_REFUSED, "sigaction");
 	}
 }
 
-/* In a child: restores what set_signals has set, and closes the sockets. */
+/* Handles the signals, and blocks them except while the process waits. */
 static void
-leave_listener(const sigset_t *before)
+take_signals(void)
 {
+	sigset_t all;
+
+	set_handlers(note_signal, &all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
+/*
+ * In a child: restores the signals, and closes the sockets. Blocks no signal,
+ * even if the program that started kpopc did.
+ */
+static void
+leave_listener(void)
+{
+	sigset_t set;
+
 	for (nfds_t i = 0; i < socket_count; i++)
 		close(sockets[i].fd);
-	signal(SIGCHLD, SIG_DFL);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGINT, SIG_DFL);
-	signal(SIGHUP, SIG_DFL);
-	sigprocmask(SIG_SETMASK, before, NULL);
+	set_handlers(SIG_DFL, &set);
+	sigemptyset(&set);
+	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
 /*
@@ -227,13 +239,16 @@ reap_ended(void)
 				children[i] = 0;
 }
 
-/* Ends all children, and waits for them. */
+/*
+ * Ends all children, and waits for them. A child may ignore SIGTERM, as this
+ * process may.
+ */
 static void
 end_children(void)
 {
 	for (int i = 0; i < PROGRAMS_MOST; i++)
 		if (children[i] != 0)
-			kill(children[i], SIGTERM);
+			kill(children[i], SIGKILL);
 	while (waitpid(-1, NULL, 0) != -1 || errno == EINTR)
 		;
 }
@@ -308,7 +323,7 @@ is_permitted(int fd)
 
 /* Accepts a connection and starts a process for it. */
 static void
-accept_program(int listener, const struct options *o, const sigset_t *before,
+accept_program(int listener, const struct options *o,
     int (*run)(const struct options *o))
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
@@ -338,7 +353,7 @@ accept_program(int listener, const struct options *o, const sigset_t *before,
 		return;
 	}
 	if (*slot == 0) {
-		leave_listener(before);
+		leave_listener();
 		exit(serve_program(fd, parent, o, run));
 	}
 	close(fd);
@@ -347,7 +362,7 @@ accept_program(int listener, const struct options *o, const sigset_t *before,
 int
 listen_run(const struct options *o, int (*run)(const struct options *o))
 {
-	sigset_t waiting, before;
+	sigset_t none;
 
 	/*
 	 * The kernel reports the uid of all users that a user namespace does
@@ -362,17 +377,18 @@ listen_run(const struct options *o, int (*run)(const struct options *o))
 	/* So this process reaps the layers of a session that was killed. */
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1)
 		err(EXIT_REFUSED, "prctl");
-	set_signals(&waiting, &before);
+	take_signals();
+	sigemptyset(&none);
 	while (!stops) {
 		reap_ended();
-		if (ppoll(sockets, socket_count, NULL, &waiting) == -1) {
+		if (ppoll(sockets, socket_count, NULL, &none) == -1) {
 			if (errno != EINTR)
 				err(EXIT_BROKEN, "poll");
 			continue;
 		}
 		for (nfds_t i = 0; i < socket_count; i++)
 			if (sockets[i].revents != 0)
-				accept_program(sockets[i].fd, o, &before, run);
+				accept_program(sockets[i].fd, o, run);
 	}
 	end_children();
 	return EXIT_DONE;

@@ -250,7 +250,7 @@ is_connected(int fd)
 int
 peer_find(int fd, uid_t *owner)
 {
-	struct sockaddr_storage here, there;
+	struct sockaddr_storage here = { 0 }, there = { 0 };
 	socklen_t here_size = sizeof(here), there_size = sizeof(there);
 	struct peer p;
 

@@ -35,9 +35,9 @@
 
 /* Makes this process end when its parent ends. */
 static void
-end_with(pid_t parent, int signal_number)
+end_with(pid_t parent)
 {
-	if (prctl(PR_SET_PDEATHSIG, signal_number) == -1)
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
 		err(EXIT_REFUSED, "prctl");
 	if (getppid() != parent)
 		exit(EXIT_REFUSED);
@@ -72,7 +72,7 @@ start_local_session(const struct options *o,
 	if ((pid = fork()) == -1)
 		err(EXIT_REFUSED, "fork");
 	if (pid == 0) {
-		end_with(parent, SIGKILL);
+		end_with(parent);
 		if (dup2(ends[1], STDERR_FILENO) == -1)
 			_exit(EXIT_REFUSED);
 		close(ends[0]);
@@ -172,8 +172,6 @@ stand_in(const char *refusal)
 {
 	static char line[LINE_MOST];
 
-	signal(SIGALRM, SIG_DFL);
-	alarm(STAND_IN_SECONDS);
 	conn_answer_program("+OK USER and PASS come next");
 	while (conn_read_program(line)) {
 		line[strcspn(line, " ")] = '\0';
@@ -193,14 +191,15 @@ int
 serve_program(int fd, pid_t parent, const struct options *o,
     int (*run)(const struct options *o))
 {
-	char reason[REASON_MOST], refusal[TEXT_MAX];
+	char reason[REASON_MOST] = "", refusal[TEXT_MAX];
 	int errors, status;
 	pid_t session;
 
-	end_with(parent, SIGTERM);
+	end_with(parent);
 	if (dup2(fd, STDIN_FILENO) == -1 || dup2(fd, STDOUT_FILENO) == -1)
 		err(EXIT_REFUSED, "dup2");
 	close(fd);
+	conn_send_at_once(STDOUT_FILENO);
 	share_progress();
 	session = start_local_session(o, run, &errors);
 	follow_errors(errors, session, o->idle * 1000, reason);
@@ -208,6 +207,9 @@ serve_program(int fd, pid_t parent, const struct options *o,
 	    progress->is_over)
 		return EXIT_DONE;
 	make_refusal(refusal, reason);
+	/* The program may not read, or not write. */
+	signal(SIGALRM, SIG_DFL);
+	alarm(STAND_IN_SECONDS);
 	if (progress->has_answered)
 		conn_answer_program(refusal);
 	else

@@ -51,6 +51,9 @@ advice_for(krb5_error_code problem)
 		return "the time of this computer is wrong";
 	case KRB5_KDC_UNREACH:
 		return "no Kerberos server answers: try again later";
+	case KRB5_REALM_UNKNOWN:
+	case KRB5_REALM_CANT_RESOLVE:
+		return "cannot find a Kerberos server: try later";
 	default:
 		return NULL;
 	}
@@ -74,13 +77,30 @@ give_up_with_hint(krb5_context context, krb5_error_code problem,
 	exit(EXIT_REFUSED);
 }
 
+/*
+ * Returns true if all users of the realm, or of the server, would get the
+ * error.
+ */
+static bool
+is_common(krb5_error_code problem)
+{
+	return problem == KRB5_KDC_UNREACH ||
+	    problem == KRB5_REALM_CANT_RESOLVE ||
+	    problem == KRB5KRB_ERR_GENERIC ||
+	    problem == KRB5KDC_ERR_SVC_UNAVAILABLE ||
+	    problem == KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN;
+}
+
 void
 ticket_give_up(const struct ticket *t, krb5_error_code problem,
     const char *what)
 {
 	progress->advice = advice_for(problem);
-	/* Without a KDC the user's tickets may be good. */
-	if (problem == KRB5_KDC_UNREACH)
+	/*
+	 * The user's tickets may be good. Without network the KDCs of DNS are
+	 * not found.
+	 */
+	if (is_common(problem) || problem == KRB5_REALM_UNKNOWN)
 		progress->lacks_ticket = false;
 	give_up_with_hint(t->context, problem, what, hint_for(problem));
 }
@@ -95,20 +115,6 @@ give_up_plainly(const struct ticket *t, krb5_error_code problem,
 {
 	report_rate(VERDICT_UNKNOWN);
 	give_up_with_hint(t->context, problem, what, "");
-}
-
-/*
- * Returns true if all users of the realm, or of the server, would get the
- * error.
- */
-static bool
-is_common(krb5_error_code problem)
-{
-	return problem == KRB5_KDC_UNREACH ||
-	    problem == KRB5_REALM_CANT_RESOLVE ||
-	    problem == KRB5KRB_ERR_GENERIC ||
-	    problem == KRB5KDC_ERR_SVC_UNAVAILABLE ||
-	    problem == KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN;
 }
 
 /* As ticket_give_up. An error of this client shows nothing about the server. */

@@ -169,6 +169,9 @@ struct conn {
 void conn_limit_time(void);
 void conn_unlimit_time(void);
 
+/* Makes the kernel send each write to the socket fd at once. */
+void conn_send_at_once(int fd);
+
 /* Writes n bytes to fd. Ends the process if that fails. */
 void conn_write(int fd, const void *data, size_t n);
 

@@ -5,7 +5,7 @@
  * takes the lines "number NAME VALUE" from that. So a cross-build, too, has the
  * numbers of the host and not those of the machine that builds.
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*) */
 
 #include <sys/ioctl.h>
 #include <sys/mman.h>

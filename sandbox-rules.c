@@ -15,7 +15,7 @@
  * that is too new for this machine's libseccomp is skipped; the filter then
  * forbids that call.
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier,cert-*) */
 
 #include <err.h>
 #include <linux/filter.h>

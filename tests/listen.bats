@@ -230,6 +230,8 @@ refuses_others() {
 @test "a web page in a browser of the same user cannot send commands through kpopc --listen" {
 	local first
 	for first in "POST / HTTP/1.1" "GET / HTTP/1.1" "OPTIONS / HTTP/1.1" \
+	    "USER / HTTP/1.1" "CAPA /?x HTTP/1.0" \
+	    "NOOP /$(printf 'x%.0s' {1..600}) HTTP/1.1" \
 	    $'\x16\x03\x01\x02' "PASS x"; do
 		listen
 		run local_pop alice say "$first" "Host: x" "" "USER alice" \
@@ -241,9 +243,13 @@ refuses_others() {
 	server_stop
 	server_start -p
 	listen -p
-	run local_pop alice say "POST / HTTP/1.1" "" "USER alice" "PASS x" \
-	    "DELE 1" "DELE 2" QUIT
-	shows '-ERR [SYS/TEMP] the local program does not speak POP3'
+	# A page of the same origin may choose the method, and the origin may be
+	# an address of this computer (DNS rebinding).
+	for first in POST USER; do
+		run local_pop alice say "$first / HTTP/1.1" "" "USER alice" \
+		    "PASS x" "DELE 1" "DELE 2" QUIT
+		shows '-ERR [SYS/TEMP] the local program does not speak POP3'
+	done
 	log_lacks ' login '
 	spool_is alice one two
 }
@@ -314,6 +320,36 @@ refuses_others() {
 	under="env KRB5_CONFIG=$WORLD/nokdc.conf" listen -s pop/unheard.of
 	run local_pop alice login
 	answers '-ERR [SYS/TEMP] no Kerberos server answers: try again later'
+	listen_end
+	# As on a computer without network, if the KDCs are in DNS.
+	sed '/127.0.0.1:88/d' /etc/krb5.conf >"$WORLD/nokdc.conf"
+	under="env KRB5_CONFIG=$WORLD/nokdc.conf" listen -s pop/unheard.of
+	run local_pop alice login
+	answers '-ERR [SYS/TEMP] cannot find a Kerberos server: try later'
+	grep -q 'Cannot find KDC for realm' "$WORLD/local.err"
+	listen_end
+	# kinit does not help.
+	under= listen -s pop/unheard.of
+	run local_pop alice login
+	shows '-ERR [SYS/TEMP] no ticket for pop/unheard.of'
+}
+
+@test "100 messages of several segments are fetched without a delay for each" {
+	local mode i
+	for mode in --cleartext --tls; do
+		# With delayed acknowledgments each takes 40 ms more.
+		for i in {1..100}; do
+			printf 'From a@b Mon Jan  1 00:00:00 2024\n\n'
+			printf '%070d\n' {1..70}
+			echo
+		done | store alice
+		listen $mode
+		as alice timeout 4 /usr/bin/python3 \
+		    "$BATS_TEST_DIRNAME/programs/local-pop.py" 127.0.0.1 2110 \
+		    fetch >/dev/null
+		[ ! -s /var/mail/alice ]
+		listen_end
+	done
 }
 
 # all_served HOW: returns true if 50 connections are served, and the listener
@@ -384,6 +420,44 @@ all_served() {
 	kill "$started"
 	log_has 'logout .*deleted=0 left=2 '
 	spool_is alice one two
+}
+
+@test "kpopc --listen started with nohup outlives its terminal with its sessions" {
+	under=nohup listen
+	local_pop_start alice hold 1
+	await 20 'grep -q "held 1" "$WORLD/hold"'
+	kill -HUP "$listener" $(children)
+	run local_pop alice say QUIT
+	await 5 '[ "$(children | wc -l)" -eq 1 ]' ||
+	    { kill "$started"; return 1; }
+	log_lacks ' logout '
+	kill "$started"
+	shows '+OK bye'
+	listen_end
+}
+
+@test "a program that does not read why its session has ended keeps its place for a minute only" {
+	server_stop
+	server_start -p
+	under="strace -f -o /home/alice/trace -e trace=alarm" listen -p
+	local_pop_start alice hold 2
+	await 20 'grep -q "held 2" "$WORLD/hold"' || { kill "$started"; false; }
+	# The second connection has a greeting and no login.
+	kill -KILL $(pgrep -P "$(pgrep -d , -P "$(children)")")
+	await 5 'grep -q "alarm(60" /home/alice/trace' ||
+	    { kill "$started"; false; }
+	kill "$started"
+}
+
+@test "kpopc --listen blocks no signal that its parent has blocked" {
+	under="env --block-signal" listen
+	local_pop_start alice hold 1
+	await 20 'grep -q "held 1" "$WORLD/hold"' || { kill "$started"; false; }
+	run grep -h SigBlk $(children | sed 's,.*,/proc/&/status,')
+	kill "$listener"
+	await 5 '! pgrep -x kpopc >/dev/null' || { kill "$started"; false; }
+	kill "$started"
+	[[ $output =~ ^SigBlk:[[:space:]]0+$ ]]
 }
 
 @test "sessions end if the listener is killed" {

@@ -192,6 +192,18 @@ edited_end() {
 	[[ $output == *" | time="*"s;0.0001;0.0001;0 ticket="*" quit="* ]]
 }
 
+@test "the times of kpopc --probe have no delay of its own" {
+	local try phase times=
+	for try in {1..5}; do
+		probe_carol OK '.*' mail.kpopd.test
+		times+=" $output"
+	done
+	# With delayed acknowledgments each command takes 40 ms more.
+	for phase in stat quit; do
+		grep -E " $phase=0\.0[0-2]" <<<"$times"
+	done
+}
+
 @test "kpopc --probe reports wrong usage as UNKNOWN, and kpopc refuses the options of a probe without it" {
 	local bad
 	for bad in '' 'a b c' '-w x h' '-w 0 h' '-w -1 h' '-c nan h' \

@@ -223,14 +223,19 @@ as() {
 	(become "$@")
 }
 
-# local_pop USER COMMAND ...: runs tests/programs/local-pop.py as the user.
-# local_pop_start does so in the background, and sets $started to its pid.
-local_pop() {
-	as "$1" /usr/bin/python3 "$BATS_TEST_DIRNAME/programs/local-pop.py" \
+become_local_pop() {
+	become "$1" /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/local-pop.py" \
 	    "${address-127.0.0.1}" 2110 "${@:2}"
 }
 
+# local_pop USER COMMAND ...: runs tests/programs/local-pop.py as the user.
+# local_pop_start does so in the background, and sets $started to its pid.
+local_pop() {
+	(become_local_pop "$@")
+}
+
 local_pop_start() {
-	local_pop "$@" </dev/null >"$WORLD/$2" 3>&- &
+	become_local_pop "$@" </dev/null >"$WORLD/$2" 3>&- &
 	started=$!
 }
