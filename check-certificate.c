@@ -463,16 +463,16 @@ check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 		check_warn(c, "tls-certificate", path, find_trust_command(),
-		    "leads to %s, which this system does not trust: clients "
-		    "refuse it unless they do",
+		    "leads to %s, which this system does not trust: other "
+		    "clients that do not trust it refuse the certificate",
 		    j.subject);
 		break;
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
 		check_warn(c, "tls-certificate", path, add_issuer(c, &j),
-		    "neither this file nor this system has its issuer %s: "
-		    "clients refuse it unless they have it",
+		    "neither this file nor this system has the issuer %s: "
+		    "clients without the issuer refuse the certificate",
 		    j.issuer);
 		break;
 	case X509_V_ERR_EE_KEY_TOO_SMALL:

@@ -1,5 +1,5 @@
 /*
- * Keeps what the superservers are told to start, and reads their files.
+ * Keeps the entries of the superservers, and reads their files.
  *
  * Runs as root in kpopd-check.
  */

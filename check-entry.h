@@ -1,4 +1,4 @@
-/* What superservers are told to start: see check-entry.c. */
+/* The entries of superservers: see check-entry.c. */
 #ifndef CHECK_ENTRY_H
 #define CHECK_ENTRY_H
 
@@ -44,7 +44,8 @@ struct entry *entry_add(struct entries *s, enum superserver by,
 
 /*
  * Sets the program and the words of an entry. arguments begins with the name
- * of the program. Finds out whether the program is kpopd; looks behind tcpd(8).
+ * of the program. Finds out whether the program, or the one that tcpd(8)
+ * starts, is kpopd.
  */
 void entry_set_command(struct entry *e, const char *program,
     const char *arguments);

@@ -287,16 +287,16 @@ static void
 get_time(struct kdc *k)
 {
 	char realm[CHECK_REALM];
-	krb5_principal nobody;
+	krb5_principal unknown;
 	krb5_creds tgt;
 
 	realm_guess(k->c, realm);
-	if (krb5_build_principal(k->context, &nobody, (unsigned)strlen(realm),
+	if (krb5_build_principal(k->context, &unknown, (unsigned)strlen(realm),
 		realm, "kpopd-check", "clock", (char *)NULL) != 0)
 		return;
-	if (ask_tgt(k, nobody, NULL, &tgt) == 0)
+	if (ask_tgt(k, unknown, NULL, &tgt) == 0)
 		krb5_free_cred_contents(k->context, &tgt);
-	krb5_free_principal(k->context, nobody);
+	krb5_free_principal(k->context, unknown);
 }
 
 /* Returns the command that sets the clock. */
@@ -419,7 +419,8 @@ ask_ticket(struct kdc *k, krb5_principal service)
 	note_problem(k, problem);
 	if (!krb5_realm_compare(k->context, service, k->client)) {
 		check_warn(c, "ticket", name, NULL,
-		    "no key is that of a client in its realm, so its kvno was "
+		    "no key can be used as a client in its realm, so its kvno "
+		    "was "
 		    "not compared: %s",
 		    k->error);
 		return;
@@ -428,7 +429,8 @@ ask_ticket(struct kdc *k, krb5_principal service)
 	    problem == KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN ?
 		remedy_add_key(c, name) :
 		NULL,
-	    "the KDC gives none, so no client can log in by it: %s", k->error);
+	    "the KDC issues none, so no client can log in with it: %s",
+	    k->error);
 }
 
 /*
@@ -514,8 +516,7 @@ ask_kdc(struct check *c)
 	}
 	if (k.served == 0 && k.service_count > 0)
 		check_fail(c, "ticket", NULL, NULL,
-		    "the keytab has the key of none of its principals: no "
-		    "client can log in");
+		    "no key of the keytab is the KDC's: no client can log in");
 }
 
 void

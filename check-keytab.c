@@ -109,6 +109,24 @@ add_host_key(struct check *c)
 	return remedy_add_key(c, principal);
 }
 
+/*
+ * Makes the remedy for a keytab in which libkrb5 finds no key at all. If the
+ * file is damaged, kadmin adds no key to it that libkrb5 finds.
+ */
+static const char *
+replace_keytab(struct check *c)
+{
+	char add[sizeof(c->remedy)], path[PATH_MAX];
+	struct check_word w;
+	const char *command = add_host_key(c);
+
+	if (command != c->remedy || !keytab_path(c->auth, c->o.keytab, path))
+		return command;
+	strlcpy(add, command, sizeof(add));
+	check_quote(&w, path);
+	return check_remedy(c, "mv %s %s.damaged; %s", w.text, w.text, add);
+}
+
 /* Returns true if a type is deprecated by RFC 6649 or RFC 8429. */
 static bool
 is_weak(krb5_enctype type)
@@ -166,9 +184,12 @@ fail_without_key(struct content *k, const char *path)
 	struct check *c = k->c;
 
 	keys_visit(c, KEYS_OF_KEYTAB, note_other, k);
-	check_fail(c, KIND, path, add_host_key(c), "it has no key for %s; %s%s",
+	check_fail(c, KIND, path,
+	    *k->others != '\0' ? add_host_key(c) : replace_keytab(c),
+	    "it has no key for %s; %s%s",
 	    c->o.service != NULL ? c->o.service : "pop/HOST or pop3/HOST",
-	    *k->others != '\0' ? "its principals: " : "it is empty", k->others);
+	    *k->others != '\0' ? "its principals: " : "it has no key at all",
+	    k->others);
 }
 
 /* Checks the principal of -s. Returns false if kpopd cannot use it. */
@@ -211,7 +232,7 @@ check_content(struct check *c)
 		return;
 	problem = keys_visit(c, KEYS_OF_SERVICE, note_key, &k);
 	if (problem != 0) {
-		check_fail(c, KIND, path, add_host_key(c), "%s",
+		check_fail(c, KIND, path, replace_keytab(c), "%s",
 		    krb5_get_error_message(c->auth->context, problem));
 		return;
 	}
@@ -241,7 +262,7 @@ fail_absent(struct check *c)
 	}
 }
 
-/* Says where the name of the keytab is from. */
+/* Returns where the name of the keytab is from, for a line. */
 static const char *
 name_source(const struct check *c)
 {
@@ -273,7 +294,7 @@ check_mode(struct check *c, const char *path, const char *real)
 		check_fail(c, KIND, path, NULL, "not a regular file");
 	else if (exposure_find(&st, c->o.least_user, reason))
 		check_fail(c, KIND, path, remedy,
-		    "mode %04o: %s; with its keys one can log in as any user",
+		    "mode %04o: %s; its keys permit a login as any user",
 		    (unsigned)(st.st_mode & 07777), reason);
 	else if (getxattr(real, "system.posix_acl_access", NULL, 0) > 0)
 		check_warn(c, KIND, path, check_remedy(c, "getfacl %s", w.text),
@@ -297,7 +318,7 @@ check_keytab_file(struct check *c)
 		return true;
 	}
 	if (path[0] != '/')
-		check_warn(c, KIND, path, "give its path from the root on",
+		check_warn(c, KIND, path, "give a path that begins with /",
 		    "kpopd looks for it in the directory in which it is "
 		    "started");
 	if (stat(path, &st) == -1) {

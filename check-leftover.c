@@ -84,7 +84,7 @@ report_journal(const char *state_name, int state, const char *name)
 	    name);
 	if (is_held)
 		check_ok(c, "journal", path,
-		    "a session removes messages from %s just now", mailbox);
+		    "a session is removing messages from %s", mailbox);
 	else
 		check_warn(c, "journal", path, left.remedy,
 		    "a removal from %s was interrupted and is not finished",
@@ -120,11 +120,10 @@ report_rescues(const char *state_name, int state)
 	    (unsigned)left.uid, state_name, name);
 	check_warn(c, "rescue", path,
 	    check_remedy(c,
-		"tail -c +4097 %s | less shows the messages that it has; then "
+		"tail -c +4097 %s | less prints the messages that it has; then "
 		"see RECOVERY in kpopd(8)",
 		check_quote(&w, path)),
-	    "%d journals that did not fit %s wait for a person", count,
-	    mailbox);
+	    "%d journals that did not fit %s were set aside", count, mailbox);
 }
 
 /* Prints what is left in the state directory of this name. */

@@ -105,7 +105,7 @@ name_locks(unsigned set, char text[32])
 	return *text != '\0' ? text : "no lock";
 }
 
-/* Returns the set of locks that kpopd is told to take. */
+/* Returns the set of locks that -l names. */
 static unsigned
 wanted_locks(const struct check *c)
 {
@@ -525,7 +525,8 @@ check_dotlock(struct check *c, const struct account *a, const char *path,
 			    quoted, quoted) :
 			mend_mode(c, directory, st, "o-w"),
 		    "every user may write it, so any user can make the dotlock "
-		    "of another user and keep that user's mail programs out");
+		    "of another user, for which that user's mail programs "
+		    "wait");
 	else if (by_group)
 		check_ok(c, "spool", directory,
 		    "dotlocks can be made, by the group %s",

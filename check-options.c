@@ -171,13 +171,15 @@ check_accounts(struct check *c)
 	static const struct role preauth = { 'u', "kpopd", "pre-auth process" };
 	static const struct role tls = { 'U', "kpopd-tls",
 		"process that does TLS" };
+	const struct role *changed =
+	    strcmp(c->o.user, preauth.usual) == 0 ? &tls : &preauth;
 
 	check_account(c, &preauth, c->o.user);
 	if (c->o.tls.when == TLS_NO)
 		return;
 	if (strcmp(c->o.user, c->o.tls.user) == 0)
 		check_warn(c, "account", c->o.tls.user,
-		    make_account(c, &tls, tls.usual),
+		    make_account(c, changed, changed->usual),
 		    "is the user of -u and of -U; the %s and the %s could "
 		    "disturb each other",
 		    preauth.process, tls.process);

@@ -17,7 +17,7 @@
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"       \
 	"/._-+:@%,="
 
-/* Appends the byte as it stands between $' and '. */
+/* Appends the byte as it is written between $' and '. */
 static void
 append_byte(char *to, size_t room, unsigned char byte)
 {

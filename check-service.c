@@ -445,8 +445,8 @@ start_again(struct check *c, const struct entry *e)
 }
 
 /*
- * Checks who listens on a port. e is an entry of kpopd for it, or NULL. Returns
- * true if a process listens that starts kpopd.
+ * Checks which process listens on a port. e is an entry of kpopd for it, or
+ * NULL. Returns true if a process listens that starts kpopd.
  */
 static bool
 check_port(struct check *c, const struct entries *all, unsigned port,
@@ -459,7 +459,7 @@ check_port(struct check *c, const struct entries *all, unsigned port,
 	snprintf(name, sizeof(name), "%u", port);
 	if (!port_find(port, &u)) {
 		check_warn(c, "port", name, "mount -t proc proc /proc",
-		    "/proc does not show who listens");
+		    "/proc does not show which process listens");
 		return e != NULL;
 	}
 	for (size_t i = 0; i < u.sockets; i++)

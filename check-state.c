@@ -318,7 +318,7 @@ check_state_permanence(struct check *c, const char *at)
 	if (statfs(at, &fs) == 0 &&
 	    (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC))
 		check_warn(c, "state", at,
-		    "give -d a directory on a disk, such as " STATE_DIRECTORY,
+		    "give -d a directory on a disk, as " STATE_DIRECTORY,
 		    "its file system is in memory: after a power failure the "
 		    "journal of an unfinished removal is lost");
 }

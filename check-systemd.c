@@ -170,7 +170,7 @@ read_service(struct check *c, const struct unit *u, struct entry *e)
 		    sizeof(e->environment));
 	}
 	take_command(e, command);
-	/* Such a service has no command, but its name tells the protocol. */
+	/* This service has no command, but its name implies the protocol. */
 	if (strcmp(load, "loaded") != 0 && !e->is_kpopd)
 		entry_set_command(e, "kpopd",
 		    strstr(u->name, "pop3") != NULL ? "kpopd -p" : "kpopd");

@@ -59,7 +59,7 @@ check_tls_secrecy(struct check *c, const struct stat *st)
 		check_warn(c, "tls-key", key,
 		    check_remedy(c, "chown root:root %s && chmod 600 %s",
 			w.text, w.text),
-		    "is no secret: %s", reason);
+		    "is not secret: %s", reason);
 	else
 		check_ok(c, "tls-key", key, "no other user can read it");
 	check_path(c, "tls-key", key, real);
@@ -211,6 +211,6 @@ check_tls(struct check *c)
 		    "cannot be started: %m");
 	if (!check_in_child(c, SECONDS, check_tls_in_child))
 		check_fail(c, "tls", NULL, "resolvectl status",
-		    "the check did not end, as if DNS or a file system did "
-		    "not answer");
+		    "the check did not end; DNS or a file system may not "
+		    "answer");
 }

@@ -46,7 +46,7 @@ static struct {
 /* A .k5login. */
 struct k5login {
 	bool exists;
-	const char *flaw; /* why libkrb5 takes no name from it, or NULL */
+	const char *flaw; /* why libkrb5 accepts no name in it, or NULL */
 	struct stat st;
 	/*
 	 * it is no symlink and has no second link; then root may change it
@@ -266,7 +266,7 @@ read_k5login(struct k5login *k5)
 	}
 	if (k5->st.st_uid != 0 && k5->st.st_uid != geteuid()) {
 		k5->flaw = "it belongs to neither root nor the user, so that "
-			   "libkrb5 takes no name from it";
+			   "libkrb5 accepts no name in it";
 		return;
 	}
 	fd = open(k.k5login, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -313,7 +313,7 @@ report_writers(struct check *c, const struct k5login *k5)
 	if ((k5->st.st_mode & S_IWOTH) != 0 || check_group_writes(c, &k5->st))
 		check_fail(c, "k5login", k.k5login,
 		    mend_mode(c, k.k5login, &k5->st, "go-w"),
-		    "other users can write it, and so let themselves in: %s, "
+		    "other users can write it, and so log in as this one: %s, "
 		    "gid %u",
 		    check_describe(&t, &k5->st), (unsigned)k5->st.st_gid);
 }
@@ -421,8 +421,8 @@ add_own_line(struct check *c, const struct k5login *k5)
 }
 
 /*
- * Prints why .k5login shuts out the user's own principal, which it does not
- * name.
+ * Prints why .k5login does not permit the user's own principal, which the file
+ * does not name.
  */
 static void
 explain_names(struct check *c, const struct k5login *k5)
@@ -439,10 +439,10 @@ explain_names(struct check *c, const struct k5login *k5)
 		    "no line is exactly %s: %s", k.principal, miss);
 	else if (count == 0)
 		check_fail(c, "k5login", k.k5login, remedy,
-		    "it names no principal, and so shuts out all");
+		    "it names no principal, and so permits none");
 	else
 		check_fail(c, "k5login", k.k5login, remedy,
-		    "it names only %s%s, and so shuts out %s itself; without "
+		    "it names only %s%s, and so does not permit %s; without "
 		    "this file %s could log in",
 		    are_instances ? "instances of the user: " : "", names,
 		    k.principal, k.principal);
@@ -491,7 +491,7 @@ explain_obstacle(struct check *c)
 	return true;
 }
 
-/* Prints why libkrb5 takes no name from .k5login. */
+/* Prints why libkrb5 accepts no name in .k5login. */
 static void
 explain_flaw(struct check *c, const struct k5login *k5)
 {
@@ -506,7 +506,7 @@ explain_flaw(struct check *c, const struct k5login *k5)
 		remedy = check_remedy(c, "chown -h %s %s && chmod u+r %s",
 		    check_quote(&user, c->account.name), path.text, path.text);
 	else
-		/* It lets nobody in, so nobody loses access without it. */
+		/* It permits no principal, so it can be removed. */
 		remedy = mend_aside(c, k.k5login);
 	check_fail(c, "k5login", k.k5login, remedy, "%s: %s", k5->flaw,
 	    check_describe(&t, &k5->st));
@@ -588,7 +588,7 @@ check_lines(struct check *c, const struct k5login *k5)
 	}
 	if (wrong[0] != '\0')
 		check_warn(c, "k5login", k.k5login, NULL,
-		    "not exactly NAME@REALM, so that it lets nobody in: line "
+		    "not exactly NAME@REALM, so it permits no principal: line "
 		    "%s",
 		    wrong);
 }
@@ -604,7 +604,7 @@ check_permission(struct check *c)
 
 	read_k5login(&k5);
 	if (k5.exists && !S_ISREG(k5.st.st_mode) && !S_ISDIR(k5.st.st_mode)) {
-		k5.flaw = "it is no file, and a login may wait for it until "
+		k5.flaw = "it is not a file, and a login may wait for it until "
 			  "its deadline";
 		explain_flaw(c, &k5);
 		return;

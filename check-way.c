@@ -121,7 +121,7 @@ describe_link(struct check_obstacle *o)
 
 /*
  * Returns true if a directory of the path, which lstat(2) has found as *st, is
- * in the way. Follows a symlink.
+ * an obstacle. Follows a symlink.
  */
 static bool
 is_in_the_way(const struct search *s, struct stat *st)

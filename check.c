@@ -33,8 +33,8 @@ static const char *const verdicts[] = {
 };
 
 /*
- * A line that a child sends. The verdict comes first and is no kind of
- * log_packet.
+ * A line that a child sends. The verdict comes first, and differs from each
+ * kind of log_packet.
  */
 struct check_packet {
 	char verdict; /* an enum check_verdict */

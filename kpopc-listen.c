@@ -370,8 +370,8 @@ listen_run(const struct options *o, int (*run)(const struct options *o))
 	 */
 	if (!peer_is_distinct(geteuid()))
 		errx(EXIT_REFUSED,
-		    "cannot tell other users' processes from those of this"
-		    " user, which has the uid for unknown users (%u)",
+		    "cannot distinguish other users' processes from those of"
+		    " this user, which has the uid for unknown users (%u)",
 		    geteuid());
 	open_sockets(o->listen);
 	/* So this process reaps the layers of a session that was killed. */

@@ -244,8 +244,8 @@ is_connected(int fd)
  * mirrored. Another process can have such a socket only after the first one has
  * been closed, and only a reset lets it connect. The reset ends this
  * connection, too, but the bytes before it can still be read. So the connection
- * is examined after the answer: if it still stands, the answer was about its
- * other end.
+ * is examined after the answer: if the connection has not ended, the answer was
+ * about its other end.
  */
 int
 peer_find(int fd, uid_t *owner)

@@ -144,8 +144,8 @@ expect_good(const char *answer)
 }
 
 /*
- * Logs in as the user. If the server says that another session has the mailbox,
- * it has let the probe in, so this is only a warning.
+ * Logs in as the user. If the server reports that another session has the
+ * mailbox, it has let the probe in, so this is only a warning.
  */
 static void
 log_in(struct conn *c, const struct options *o, const char *user)

@@ -19,7 +19,7 @@ enum drop_error maildrop_state_open(const struct mailboxes *b, const char *path,
 
 /*
  * --check, as the user: does the same as maildrop_state_open, but makes
- * nothing. Returns the descriptor, or -1 if there is no such directory or it
+ * nothing. Returns the descriptor, or -1 if the directory does not exist or
  * cannot be opened (not always logged).
  */
 int maildrop_state_find(const struct mailboxes *b, const char *path, int user);

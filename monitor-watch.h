@@ -93,8 +93,9 @@ int watch_channel(const struct watch *w, enum role role);
 void watch_limit(struct watch *w, enum role role, int64_t deadline);
 
 /*
- * Gives a child that is not needed any more until the deadline to end, if there
- * is such a child. If the deadline ends it, its end is not logged.
+ * Gives a child that is not needed any more time until the deadline. Does
+ * nothing if there is no child with this role. If the child is killed at the
+ * deadline, that is not logged.
  */
 void watch_dismiss(struct watch *w, enum role role, int64_t deadline);
 

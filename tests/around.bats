@@ -846,7 +846,7 @@ removes_message() {
 	done
 }
 
-@test "kpopd --check ends within the time of a login although a file system, a name service or the user is in its way" {
+@test "kpopd --check ends within the time of a login although a file system, a name service or the user stops it" {
 	local check begin=$EPOCHSECONDS
 	nss_start
 	check="$KPOPD_BUILD/kpopd-check --check -t 3 -d $state"

@@ -137,6 +137,17 @@ refuses_as_named() {
 	names 'ok    options /etc/kpopd.conf: does not exist; the command line and the defaults are in force'
 }
 
+@test "the lines of --check come in the order in which a login needs their things" {
+	local order
+	conf "tls-certificate $WORLD/tls/server.pem" \
+	    "tls-key $WORLD/tls/server.key"
+	check alice
+	order=$(awk '{ sub(/:$/, "", $2); print $2 }' <<<"$output" | uniq)
+	diff <(echo $order) - <<-END
+	options account sandbox state krb5.conf realm keytab key name clock ticket tls-key tls-ciphers tls-certificate port account principal spool locks mailbox
+	END
+}
+
 @test "a wrong option is named with file and line, in the words with which kpopd refuses to serve" {
 	for line in "timeouts soon" "nonsense" "tls require" "keytab /x" "tls" \
 	    $'\x1b[31m red'; do
@@ -271,7 +282,11 @@ gssapi_session() {
 	conf "user kpopd-tls" "tls-certificate $WORLD/tls/server.pem" \
 	    "tls-key $WORLD/tls/server.key"
 	check
-	names 'warn  account kpopd-tls: is the user of -u and of -U; .*\. Remedy: give -U kpopd-tls|warn  account kpopd-tls: is the user of -u and of -U'
+	names 'warn  account kpopd-tls: is the user of -u and of -U; .*\. Remedy: give -u kpopd$'
+	conf "tls-user kpopd" "tls-certificate $WORLD/tls/server.pem" \
+	    "tls-key $WORLD/tls/server.key"
+	check
+	names 'warn  account kpopd: is the user of -u and of -U; .*\. Remedy: give -U kpopd-tls$'
 }
 
 @test "a state directory that is not root's alone, or is no directory, is named, and the remedy mends it" {
@@ -404,6 +419,20 @@ gssapi_session() {
 	done
 }
 
+@test "each directory of the state that a process has as its root is named if others may write it, and the remedy mends it" {
+	local jail how
+	for jail in preauth relay tls refusal; do
+		for how in 'chmod 777' 'chmod 731' 'chown alice'; do
+			rm -rf "$state"
+			serves
+			install -d -m 711 "$state/$jail"
+			$how "$state/$jail"
+			mended "FAIL  state $state/$jail: "
+			[ "$(stat -c '%a %u' "$state/$jail")" = "711 0" ]
+		done
+	done
+}
+
 @test "entries of the state that others may read are warned about, and the next login works" {
 	local how
 	for how in 'chmod 755 logins' 'chmod 755 users' \
@@ -458,6 +487,14 @@ offers_tls() {
 	printf 'CAPA\r\nQUIT\r\n' | kpopc mail.kpopd.test | grep -q '^STLS'
 }
 
+# offers_no_tls STEP: returns true if kpopd does not list STLS, and logs that
+# this step (extended) failed.
+offers_no_tls() {
+	log_mark
+	refute offers_tls
+	log_has "failed .*what=\"$1\" error=\"[^\"]+\"\$"
+}
+
 # client_takes [OPENSSL-OPTION ...]: returns true if a client takes the
 # certificate. It knows the authority of tls_make.
 client_takes() {
@@ -477,11 +514,11 @@ client_takes() {
 	conf_tls "$held/none.pem" "$key"
 	check
 	names "FAIL  tls-certificate $held/none.pem: No such file or directory: kpopd does not offer TLS\. Remedy: install -m 0644 NEW.pem $held/none.pem"
-	refute offers_tls
+	offers_no_tls "looking for $held/none.pem"
 	conf_tls "$pem" "$held/none.key"
 	check
 	names "FAIL  tls-key $held/none.key: No such file or directory: kpopd does not offer TLS\. Remedy: install -m 0600 NEW.pem $held/none.key"
-	refute offers_tls
+	offers_no_tls "looking for $held/none.key"
 	# The key of another certificate, of the same and of another type.
 	openssl genrsa -out "$held/rsa.key" 2048
 	openssl ecparam -name prime256v1 -genkey -noout -out "$held/ec.key"
@@ -490,12 +527,14 @@ client_takes() {
 		check
 		names "FAIL  tls-key $held/$other.key: is not the key of the certificate $pem\. Remedy: openssl "
 		[ "$(bash -c "$remedy" | grep -c BEGIN)" -eq 2 ]
-		refute offers_tls
+		offers_no_tls \
+		    "comparing the key $held/$other.key with the certificate $pem"
 	done
 	openssl pkey -in "$key" -aes128 -passout pass:x -out "$held/locked.key"
 	conf_tls "$pem" "$held/locked.key"
 	check
 	names "FAIL  tls-key $held/locked.key: cannot be used, or needs a passphrase: .*\. Remedy: openssl pkey -in $held/locked.key -out NEW.pem"
+	offers_no_tls "reading the key $held/locked.key"
 	cd "$held"
 	bash -c "$remedy -passin pass:x"
 	mv NEW.pem locked.key
@@ -506,7 +545,7 @@ client_takes() {
 	conf_tls "$held/broken.pem" "$key"
 	check
 	names "FAIL  tls-certificate $held/broken.pem: cannot be used: "
-	refute offers_tls
+	offers_no_tls "reading the certificate $held/broken.pem"
 }
 
 @test "a certificate that has expired, is not valid yet or expires soon is named, as clients judge it" {
@@ -570,10 +609,10 @@ client_takes() {
 	local ca=/etc/ssl/certs/kpopd-test.pem hash
 	certificate right
 	check
-	names "warn  tls-certificate $held/right.pem: neither this file nor this system has its issuer /CN=throwaway-ca: clients refuse it unless they have it\. Remedy: \(echo; cat ISSUER.pem\) >>$held/right.pem"
+	names "warn  tls-certificate $held/right.pem: neither this file nor this system has the issuer /CN=throwaway-ca: clients without the issuer refuse the certificate\. Remedy: \(echo; cat ISSUER.pem\) >>$held/right.pem"
 	bash -c "${remedy/ISSUER.pem/$WORLD/tls/ca.pem}"
 	check
-	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca, which this system does not trust: clients refuse it unless they do\. Remedy: on each client: "
+	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca, which this system does not trust: other clients that do not trust it refuse the certificate\. Remedy: on each client: "
 	client_takes
 	hash=$(openssl x509 -in "$WORLD/tls/ca.pem" -noout -hash)
 	cp "$WORLD/tls/ca.pem" "/etc/ssl/certs/$hash.0"
@@ -586,7 +625,7 @@ client_takes() {
 	refute client_takes
 }
 
-@test "the remedy for a certificate without its issuer's gets that from where the certificate tells" {
+@test "the remedy for a certificate without its issuer's gets the issuer's from the URL in the certificate" {
 	local port=8080 web
 	mkdir "$held/web"
 	openssl x509 -in "$WORLD/tls/ca.pem" -outform DER >"$held/web/ca.crt"
@@ -596,14 +635,14 @@ client_takes() {
 	await 5 "ss -Hltn sport = $port | grep -q ."
 	more="authorityInfoAccess=caIssuers;URI:http://127.0.0.1:$port/ca.crt" \
 	    certificate right
-	mended "warn  tls-certificate $held/right.pem: neither this file nor this system has its issuer /CN=throwaway-ca.*\. Remedy: .*curl "
+	mended "warn  tls-certificate $held/right.pem: neither this file nor this system has the issuer /CN=throwaway-ca.*\. Remedy: .*curl "
 	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca"
 	# Without a line feed at its end the file has its own last line, too.
 	more="authorityInfoAccess=caIssuers;URI:http://127.0.0.1:$port/ca.crt" \
 	    certificate right
 	printf %s "$(<"$held/right.pem")" >"$held/new.pem"
 	cp "$held/new.pem" "$held/right.pem"
-	mended "warn  tls-certificate $held/right.pem: neither this file nor this system has its issuer /CN=throwaway-ca.*\. Remedy: "
+	mended "warn  tls-certificate $held/right.pem: neither this file nor this system has the issuer /CN=throwaway-ca.*\. Remedy: "
 	kill $web
 	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca"
 }
@@ -613,7 +652,7 @@ client_takes() {
 	for how in 'chmod 644' 'chmod 640' 'chown alice'; do
 		chgrp users "$held/right.key"
 		$how "$held/right.key"
-		mended "warn  tls-key $held/right.key: is no secret: "
+		mended "warn  tls-key $held/right.key: is not secret: "
 	done
 	# A group of the system may read it.
 	chgrp kpopd "$held/right.key"
@@ -683,7 +722,7 @@ client_takes() {
 	[ "$(wc -l <<<"$output")" -gt 5 ]
 }
 
-@test "kpopd --check that xinetd starts serves no client and says so only in the log" {
+@test "kpopd --check that xinetd starts serves no client and logs that, but does not send it" {
 	server_stop
 	start_bare --check
 	run wire 3 </dev/null

@@ -190,15 +190,17 @@ permit_aes128() {
 	has FAIL "keytab $WORLD/check/fifo: not a regular file"
 	check -k "$WORLD/check"
 	has FAIL "keytab $WORLD/check: not a regular file"
-	: >"$WORLD/check/empty"
-	check -k "$WORLD/check/empty"
-	has FAIL "keytab $WORLD/check/empty: .*empty|keytab"
-	head -c 40 "$keytab" >"$WORLD/check/half"
-	check -k "$WORLD/check/half"
-	has FAIL "keytab $WORLD/check/half: "
-	head -c 100000 /dev/urandom >"$WORLD/check/random"
-	check -k "$WORLD/check/random"
-	has FAIL "keytab $WORLD/check/random: "
+	cp "$keytab" "$WORLD/check/whole"
+	for how in ': >"$keytab"' 'head -c 40 "$WORLD/check/whole" >"$keytab"' \
+	    'head -c 100000 /dev/urandom >"$keytab"'; do
+		eval "$how"
+		chmod 600 "$keytab"
+		check
+		has FAIL "keytab $keytab: .*(version|End of file|it has no key)"
+		remedy "^FAIL +keytab $keytab: "
+		check
+		is_fine
+	done
 }
 
 @test "kpopd --check names the keytab of libkrb5 and of KRB5_KTNAME" {
@@ -332,7 +334,7 @@ permit_aes128() {
 	admin "ktadd -k $keytab pop3/gone.test"
 	admin 'delprinc -force pop3/gone.test'
 	check
-	has warn 'ticket pop3/gone\.test@KPOPD\.TEST: the KDC gives none'
+	has warn 'ticket pop3/gone\.test@KPOPD\.TEST: the KDC issues none'
 	has ok 'ticket pop/mail\.kpopd\.test@'
 	admin "ktrem -k $keytab pop3/gone.test"
 	admin 'modprinc -allow_tix pop/mail.kpopd.test'
@@ -585,8 +587,8 @@ permit_aes128() {
 	# No key is that of a client in the other realm.
 	admin "modprinc -allow_tix pop/mail.kpopd.test"
 	check
-	has warn 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: no key is ' \
-	    'that of a client in its realm, so its kvno was not compared: ' \
+	has warn 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: no key ' \
+	    'as a client in its realm, so its kvno was not compared: ' \
 	    'database$'
 	admin "modprinc +allow_tix pop/mail.kpopd.test"
 	admin "modprinc +allow_tix krbtgt/KPOPD.TEST@OTHER.TEST" -r OTHER.TEST

@@ -253,7 +253,10 @@ take_port() {
 	    'wait = maybe' 'port = pop3'; do
 		xinetd_entry kpop "$line"
 		check
-		says "FAIL  service /etc/xinetd.d/kpop: .*(${line%% *}) is |FAIL  service /etc/xinetd.d/kpop: .*needs the number of a port"
+		case $line in
+		port*) says 'FAIL  service /etc/xinetd.d/kpop: .*needs the number of a port' ;;
+		*) says "FAIL  service /etc/xinetd.d/kpop: .*${line%% *} is ${line##* }, and kpopd needs " ;;
+		esac
 	done
 	# These are right, in xinetd's opinion, too.
 	xinetd_entry kpop 'wait = NO' 'user = 0' 'socket_type = STREAM' \

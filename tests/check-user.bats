@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks that kpopd --check names what keeps a user from the mailbox, and that a
-# real login is refused or served as --check says.
+# real login is refused or served as --check reports.
 
 load helpers/all
 
@@ -134,7 +134,7 @@ k5login() {
 
 @test "kpopd --check names a .k5login that names another principal only" {
 	k5login bob@KPOPD.TEST carol@KPOPD.TEST
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, carol@KPOPD.TEST, and so shuts out alice@KPOPD.TEST itself; .*Remedy: printf .%s.n. alice@KPOPD.TEST . setsid -w runuser -u alice -- tee -a /home/alice/.k5login >/dev/null$'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only bob@KPOPD.TEST, carol@KPOPD.TEST, and so does not permit alice@KPOPD.TEST; .*Remedy: printf .%s.n. alice@KPOPD.TEST . setsid -w runuser -u alice -- tee -a /home/alice/.k5login >/dev/null$'
 	says 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: '
 	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, because .k5login names it$'
 	log_has 'refused .* user=alice '
@@ -164,9 +164,9 @@ k5login() {
 	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, '
 }
 
-@test "kpopd --check names a .k5login with only an instance of the user, which shuts out the user" {
+@test "kpopd --check names a .k5login with only an instance of the user, which does not permit the user" {
 	k5login alice/admin@KPOPD.TEST
-	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only instances of the user: alice/admin@KPOPD.TEST, and so shuts out alice@KPOPD.TEST itself; without this file alice@KPOPD.TEST could log in\.'
+	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it names only instances of the user: alice/admin@KPOPD.TEST, and so does not permit alice@KPOPD.TEST; without this file alice@KPOPD.TEST could log in\.'
 	realm_login alice/admin
 	opens
 }
@@ -178,7 +178,7 @@ k5login() {
 	refuses_as_said 'FAIL  k5login .*a carriage return follows'
 	k5login alice
 	refuses_as_said 'FAIL  k5login .*the realm is missing'
-	says 'warn  k5login /home/alice/.k5login: not exactly NAME@REALM, so that it lets nobody in: line 1$'
+	says 'warn  k5login /home/alice/.k5login: not exactly NAME@REALM, so it permits no principal: line 1$'
 	k5login Alice@kpopd.test
 	refuses_as_said 'FAIL  k5login .*upper and lower case'
 	k5login
@@ -401,6 +401,15 @@ k5login() {
 	examine
 	says 'warn  mount /srv/other: .*noauto'
 	rmdir /srv/other
+	# A symlink leads there, or a symlink has the name in fstab.
+	ln -s mail /srv/link
+	options -m mbox:/srv/link/%u
+	examine
+	says 'FAIL  mount /srv/mail: '
+	echo "disk:/srv /srv/link nfs defaults 0 0" >/etc/fstab
+	examine
+	says 'FAIL  mount /srv/link: '
+	rm /srv/link
 }
 
 @test "kpopd --check names a Maildir that is missing, misspelt, incomplete or another user's" {
@@ -452,7 +461,7 @@ k5login() {
 	mkfifo /home/alice/.k5login
 	chown alice /home/alice/.k5login
 	examine
-	says 'FAIL  k5login /home/alice/.k5login: it is no file, '
+	says 'FAIL  k5login /home/alice/.k5login: it is not a file, '
 	rm /home/alice/.k5login
 	options -m maildir:~/Maildir
 	install -d -o alice \
@@ -619,7 +628,7 @@ victims() {
 	pop_login alice
 	touch "$own/j"
 	run "$KPOPD_BUILD/kpopd-check" --check -d "$state"
-	says "ok    journal $own/j: a session removes messages from /var/mail/alice just now\$"
+	says "ok    journal $own/j: a session is removing messages from /var/mail/alice\$"
 	rm "$own/j"
 	pop_close
 	# A session that ends while --check looks at its journal.
@@ -647,6 +656,6 @@ victims() {
 	touch "$own/rescue.1790000000.1.j" "$own/rescue.1790000001.1.j"
 	mkdir "$state/users/4711.former.1790000000"
 	examine bob
-	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice wait for a person\. Remedy: tail -c .4097 $own/rescue.17900000.* . less shows "
+	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice were set aside\. Remedy: tail -c .4097 $own/rescue.17900000.* . less prints "
 	says "warn  former $state/users/4711.former.1790000000: "
 }

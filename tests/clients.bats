@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks that stock clients fetch mail by POP3 with the configuration from
-# README.md, directly and through a TLS proxy.
+# docs/CLIENTS.md, directly and through a TLS proxy.
 
 load helpers/all
 
@@ -226,7 +226,7 @@ get_through() {
 }
 
 # fetch_by CLIENT: fetches mail with this client through $port, with the TLS
-# options from README.md.
+# options from docs/CLIENTS.md.
 fetch_by() {
 	local ca=$WORLD/tls/ca.pem
 	case $1 in
@@ -252,7 +252,7 @@ fetch_by() {
 	esac >/dev/null 2>&1
 }
 
-@test "stock clients with README's TLS options send no login if STLS is removed or the certificate is another's" {
+@test "stock clients with the TLS options of docs/CLIENTS.md send no login if STLS is removed or the certificate is another's" {
 	for client in fetchmail mpop curl mutt neomutt kpopc; do
 		# Without a man in the middle, the same command gets the mail.
 		port=1109

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks that clients without Kerberos, and clients that use a library of a
-# programming language, fetch mail in the way that README.md's table describes.
+# programming language, fetch mail as the table of docs/CLIENTS.md describes.
 
 load helpers/all
 
@@ -133,7 +133,7 @@ give_ticket() {
 	chown alice /home/alice/ccache
 }
 
-# getmail_poll OPTION …: runs getmail as alice in the way that README.md
+# getmail_poll OPTION …: runs getmail as alice in the way that kpopc(1)
 # describes. The options are those of kpopc. getmail removes the messages that
 # it has fetched.
 getmail_poll() {
@@ -141,12 +141,8 @@ getmail_poll() {
 	rm -rf /home/alice/.config
 	su - alice -c '
 	    mkdir -p .config/getmail && cat >.config/getmail/getmailrc' <<-END
-	[retriever]
-	type = SimplePOP3Retriever
-	server = 127.0.0.1
-	port = 2110
-	username = alice
-	password = x
+	$("$BATS_TEST_DIRNAME/programs/document-blocks.py" "$top/kpopc.1" \
+	    '[retriever]')
 	[destination]
 	type = MDA_lmtp
 	host = $WORLD/lmtp

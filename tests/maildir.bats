@@ -217,7 +217,7 @@ wire_size() {
 	# times.
 	diff <(grep -v '\.one\|^\./new ' <<<"$spool_then") \
 	    <(spool_now | grep -v '^\./new ')
-	log_has 'skipped .*files=6 reason="not a regular file, not readable, or a control character in the name"'
+	log_has 'skipped .*files=6 reason="not a regular file, not readable, or a control character in the name" mailbox=/home/alice/Maildir$'
 	log_has 'logout .* reason=quit retrieved=0 .* deleted=1 left=0 '
 	log_lacks '[^ -~]'
 }

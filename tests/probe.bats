@@ -363,7 +363,7 @@ kdc_send() {
 	kill -KILL $!
 	wait $! || :
 	await 5 '! pgrep -x kpopc >/dev/null'
-	# If only the other process is killed, the line tells.
+	# If only the other process is killed, the line reports it.
 	"$KPOPD_BUILD/kpopc" --probe -k "$keytab" mail.kpopd.test 2000 \
 	    3>&- >"$WORLD/output" &
 	await 5 'pkill -KILL -x kpopc -P $!'

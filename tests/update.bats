@@ -205,7 +205,7 @@ kill_removal_at() {
 	run pop alice QUIT
 	[[ $output == *"+OK 3 messages"* ]]
 	spool_is alice other mail entirely
-	log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="another program rewrote the mailbox"'
+	log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="another program rewrote the mailbox" mailbox=/var/mail/alice$'
 	tail -c +4097 "$(kept)"/rescue.* | cmp - <(mbox three five)
 }
 

@@ -1,21 +1,25 @@
 #!/usr/bin/env python3
-"""Prints the code blocks of a Markdown document, run by documents.bats.
+"""Prints the code blocks of a document, run by documents.bats.
 
     document-blocks.py FILE             prints the first line of each block
-    document-blocks.py FILE LINE        prints the block with this first line
+    document-blocks.py FILE LINE        prints the block with this first line,
+                                        or whose first line begins with it
 
-A block is a run of lines that are indented by four columns more than the
-paragraph before it: by four, or by seven in an item of a numbered list. It is
-printed without its indentation.
+In Markdown a block is a run of lines that are indented by four columns more
+than the paragraph before it: by four, or by seven in an item of a numbered
+list. It is printed without its indentation.
+
+In a manual page (FILE ends in a digit) a block is a literal display, or a line
+of .Dl, which is printed without its prompt.
 """
 import re
 import sys
 
 
-def blocks(text):
+def markdown(lines):
     """Yields the lines of each block."""
     block, indent = [], 0
-    for line in text.split("\n") + ["end"]:
+    for line in lines + ["end"]:
         depth = len(line) - len(line.lstrip(" "))
         if block and (line.strip() == "" or depth >= indent):
             block.append(line[indent:])
@@ -28,14 +32,32 @@ def blocks(text):
             block = [line[indent:]]
 
 
+def manual(lines):
+    """Yields the lines of each block."""
+    block = None
+    for line in lines:
+        line = line.replace("\\e", "\\")
+        if line.startswith(".Bd -literal"):
+            block = []
+        elif line.startswith(".Ed") and block is not None:
+            yield block
+            block = None
+        elif block is not None:
+            block.append(line)
+        elif line.startswith(".Dl "):
+            yield [re.sub("^[#$] ", "", line[len(".Dl "):])]
+
+
 path, first = sys.argv[1], sys.argv[2:]
+find = manual if path[-1].isdigit() else markdown
 with open(path, encoding="utf-8") as file:
-    found = list(blocks(file.read()))
-for block in found:
-    if not first:
+    found = list(find(file.read().split("\n")))
+if not first:
+    for block in found:
         print(block[0])
-    elif re.fullmatch(re.escape(first[0]) + ".*", block[0]):
-        print("\n".join(block))
-        sys.exit(0)
-if first:
+    sys.exit(0)
+chosen = [block for block in found if block[0] == first[0]] or [
+    block for block in found if block[0].startswith(first[0])]
+if not chosen:
     sys.exit(f"{path} has no block that begins with: {first[0]}")
+print("\n".join(chosen[0]))

@@ -1,12 +1,17 @@
 /*
- * Unit tests of log.c: the encoding of texts from outside, and the log
- * interval. Runs as any user.
+ * Unit tests of log.c: the encoding of texts from outside, the log interval,
+ * and the path of the mailbox in a line. Runs as any user.
  */
 #include "config.h"
 
+#include <sys/socket.h>
+
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "tests/unit/check.h"
@@ -50,6 +55,46 @@ one_line_a_minute(void)
 	CHECK(errno == EIO);
 }
 
+/* Returns true if a line of this event has the text at its end. */
+static bool
+ends_with(int fds[2], const char *event, const char *text)
+{
+	struct log_packet p;
+	ssize_t n;
+
+	log_event(LOG_ERR, event, "what=x");
+	memset(&p, 0, sizeof(p));
+	n = recv(fds[1], &p, sizeof(p), 0);
+	CHECK(n > (ssize_t)offsetof(struct log_packet, text));
+	CHECK(strcmp(p.event, event) == 0);
+	return strcmp(p.text + strlen("what=x"), text) == 0;
+}
+
+/* Only lines about a mailbox have its path, and only after log_mailbox. */
+static void
+lines_of_a_mailbox(void)
+{
+	static const char *const events[] = { "failed", "index", "rescue",
+		"skipped" };
+	static const char *const others[] = { "login", "logout", "refused",
+		"fatal", "recovery", "replay" };
+	int fds[2];
+
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) == 0);
+	log_through(fds[0]);
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		CHECK(ends_with(fds, events[i], ""));
+	log_mailbox("/home/a b/\n\"Maildir");
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		CHECK(ends_with(fds, events[i],
+		    " mailbox=/home/a\\040b/\\012\\042Maildir"));
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		CHECK(ends_with(fds, others[i], ""));
+	log_through(-1);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int
 main(void)
 {
@@ -85,5 +130,6 @@ main(void)
 	memset(long_one, '\n', sizeof(long_one) - 1);
 	CHECK(strlen(log_safe(&t, long_one)) == 4 * LOG_SHOWN);
 	one_line_a_minute();
+	lines_of_a_mailbox();
 	return 0;
 }
