@@ -105,11 +105,22 @@ keys_is_plain(const char *name)
 		   "0123456789-._/@")] == '\0';
 }
 
+bool
+host_is_local(const char *name)
+{
+	return strncmp(name, "localhost", strlen("localhost")) == 0 ||
+	    strncmp(name, "ip6-", strlen("ip6-")) == 0;
+}
+
 const char *
 remedy_add_key(struct check *c, const char *principal)
 {
+	const char *host = strchr(principal, '/');
 	char path[PATH_MAX];
 
+	if (host != NULL && host_is_local(host + 1))
+		return "hostnamectl set-hostname HOST.DOMAIN, with the name "
+		       "that clients use";
 	if (!keytab_path(c->auth, c->o.keytab, path))
 		strlcpy(path, c->o.keytab != NULL ? c->o.keytab : "KEYTAB",
 		    sizeof(path));
@@ -146,7 +157,8 @@ host_full_name(char host[NI_MAXHOST])
 		strlcpy(host, "localhost", NI_MAXHOST);
 	host[NI_MAXHOST - 1] = '\0';
 	if (getaddrinfo(host, NULL, &hints, &found) == 0) {
-		if (found->ai_canonname != NULL)
+		if (found->ai_canonname != NULL &&
+		    !host_is_local(found->ai_canonname))
 			strlcpy(host, found->ai_canonname, NI_MAXHOST);
 		freeaddrinfo(found);
 	}

@@ -30,6 +30,15 @@ krb5_error_code keys_visit(struct check *c, enum check_keys which,
  */
 const char *host_full_name(char host[NI_MAXHOST]);
 
+/* Returns true for a name that each host has for itself. */
+bool host_is_local(const char *name);
+
+/*
+ * Returns true if a name leads to this host: it is its own, that of an address,
+ * or an alias (check-names.c). May wait for DNS.
+ */
+bool host_has_name(const char *name);
+
 /*
  * In a child: writes the realm of the first key of the service; without one,
  * krb5.conf's default realm; without one, the host's domain in upper case, for
