@@ -47,7 +47,7 @@ struct names {
  * if the name is not listed.
  */
 static struct host_name *
-add_name(struct names *n, const char *name)
+list_name(struct names *n, const char *name)
 {
 	char lower[NI_MAXHOST];
 	struct host_name *h = n->list;
@@ -71,7 +71,7 @@ add_name(struct names *n, const char *name)
 static void
 add_own_name(struct names *n, const char *name)
 {
-	struct host_name *h = add_name(n, name);
+	struct host_name *h = list_name(n, name);
 
 	if (h != NULL)
 		h->is_own = true;
@@ -86,7 +86,7 @@ add_key_host(void *self, const krb5_keytab_entry *key)
 	struct host_name *h;
 
 	snprintf(name, sizeof(name), "%.*s", (int)host->length, host->data);
-	if ((h = add_name(self, name)) != NULL)
+	if ((h = list_name(self, name)) != NULL)
 		h->is_in_keytab = true;
 	return true;
 }
@@ -222,7 +222,7 @@ extends(const char *full, const char *name)
 {
 	size_t length = strlen(name);
 
-	return strncmp(full, name, length) == 0 && full[length] == '.';
+	return strncasecmp(full, name, length) == 0 && full[length] == '.';
 }
 
 /* Returns the full name of a short one, from the list; NULL: none. */
@@ -238,18 +238,22 @@ find_full_name(const struct names *n, const char *name)
 }
 
 /*
- * Finds the names of the keytab that lead to this host. A host that does not
- * know its full name may have it in the keytab.
+ * Returns true if a name leads to this host, or may be the full name of a host
+ * that knows only its short one.
  */
+static bool
+is_name_here(const char *name, const char *host)
+{
+	return (strchr(host, '.') == NULL && extends(name, host)) ||
+	    leads_here(name);
+}
+
+/* Finds the names of the keytab that lead to this host. */
 static void
 mark_own_names(struct names *n, const char *host)
 {
-	bool is_short = strchr(host, '.') == NULL;
-
 	for (struct host_name *h = n->list; h < n->list + n->count; h++)
-		if (!h->is_own)
-			h->is_own = (is_short && extends(h->name, host)) ||
-			    leads_here(h->name);
+		h->is_own = h->is_own || is_name_here(h->name, host);
 }
 
 /* Collects the names: the host's own, those of its addresses, and aliases. */
@@ -281,12 +285,12 @@ bool
 host_has_name(const char *name)
 {
 	static struct names n;
-	static bool is_collected;
+	char host[NI_MAXHOST];
 
-	if (!is_collected)
+	if (n.count == 0)
 		collect_names(&n);
-	is_collected = true;
-	return has_own_name(&n, name) || leads_here(name);
+	return has_own_name(&n, name) ||
+	    is_name_here(name, host_full_name(host));
 }
 
 /*

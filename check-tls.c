@@ -69,9 +69,8 @@ check_tls_secrecy(struct check *c, const struct stat *st)
 static void
 complain_of_tls(struct check *c, const struct load_tls_problem *problem)
 {
-	struct check_word certificate, key;
+	struct check_word key;
 
-	check_quote(&certificate, c->o.tls.certificate);
 	check_quote(&key, c->o.tls.key);
 	switch (problem->step) {
 	case LOAD_TLS_OPENSSL:
@@ -86,9 +85,8 @@ complain_of_tls(struct check *c, const struct load_tls_problem *problem)
 		break;
 	case LOAD_TLS_CERTIFICATE:
 		check_fail(c, "tls-certificate", c->o.tls.certificate,
-		    check_remedy(c, "openssl x509 -in %s -noout -text",
-			certificate.text),
-		    "cannot be used: %s", problem->error);
+		    check_certificate_remedy(c), "cannot be used: %s",
+		    problem->error);
 		break;
 	case LOAD_TLS_KEY:
 		/* This command also removes a passphrase. */
@@ -100,11 +98,9 @@ complain_of_tls(struct check *c, const struct load_tls_problem *problem)
 		break;
 	case LOAD_TLS_MATCH:
 		check_fail(c, "tls-key", c->o.tls.key,
-		    check_remedy(c,
-			"openssl x509 -in %s -noout -pubkey; "
-			"openssl pkey -in %s -pubout",
-			certificate.text, key.text),
-		    "is not the key of the certificate %s",
+		    check_certificate_remedy(c),
+		    "is not the key of the certificate %s: install the key of "
+		    "this certificate, or a certificate for this key",
 		    c->o.tls.certificate);
 		break;
 	}
