@@ -195,11 +195,29 @@ check_tls_in_child(struct check *c)
 	check_tls_pair(c);
 }
 
+/* Warns that no client can use TLS. */
+static void
+warn_without_tls(struct check *c)
+{
+	struct check_word w;
+
+	check_quote(&w, c->o.config != NULL ? c->o.config : CONFIG_FILE);
+	check_warn(c, "tls", NULL,
+	    c->o.tls.certificate != NULL ?
+		"remove the option tls (-T)" :
+		check_remedy(c,
+		    "set tls-certificate and tls-key in %s, as README.md does "
+		    "in its steps 3 and 4",
+		    w.text),
+	    "is not offered: clients that demand TLS, as fetchmail does by "
+	    "default, refuse to log in");
+}
+
 void
 check_tls(struct check *c)
 {
 	if (c->o.tls.certificate == NULL || c->o.tls.when == TLS_NO) {
-		check_ok(c, "tls", NULL, "is not offered (-c, -T)");
+		warn_without_tls(c);
 		return;
 	}
 	if (access(KPOPD_TLS, X_OK) == -1)

@@ -688,6 +688,28 @@ is_mended() {
 	sed -i /mail2/d /etc/hosts
 }
 
+@test "no TLS is warned about, because fetchmail needs it" {
+	local how
+	for how in '' 'tls no'; do
+		conf ${how:+"$how"}
+		check
+		names 'warn  tls: is not offered: clients that demand TLS, as fetchmail does by default, refuse to log in\. Remedy: set tls-certificate and tls-key in /etc/kpopd\.conf, as README\.md does in its steps 3 and 4'
+	done
+	conf
+	kinit -k -t "$WORLD/keytabs/alice.keytab" alice
+	echo 'poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice' \
+	    >"$held/fetchmailrc"
+	chmod 600 "$held/fetchmailrc"
+	run timeout 20 fetchmail --nodetach --nosyslog -f "$held/fetchmailrc" \
+	    --pidfile "$held/pid" -i "$held/ids" --mda cat
+	[[ $status -ne 0 && $output == *"upgrade to TLS failed"* ]] ||
+	    { echo "$output"; return 1; }
+	certificate right
+	conf_tls "$held/right.pem" "$held/right.key" 'tls no'
+	check
+	names 'warn  tls: is not offered: .*\. Remedy: remove the option tls \(-T\)$'
+}
+
 @test "a certificate of an authority that this system does not know is warned about, and others are refused" {
 	local ca=/etc/ssl/certs/kpopd-test.pem hash
 	certificate right
