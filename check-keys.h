@@ -69,4 +69,10 @@ bool keys_is_plain(const char *name);
 /* Makes the remedy: get a key for this principal into kpopd's keytab. */
 const char *remedy_add_key(struct check *c, const char *principal);
 
+/*
+ * Makes the remedy if the KDC has the principal with a key that the keytab does
+ * not have. The keytab never gets that key, so tickets with it stay useless.
+ */
+const char *remedy_new_key(struct check *c, const char *principal);
+
 #endif

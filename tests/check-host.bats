@@ -251,6 +251,26 @@ gssapi_session() {
 	[[ $output == *"+OK 1 messages"* ]] || { echo "$output"; return 1; }
 }
 
+@test "after the remedy for a newer key of the KDC old tickets are valid, and other users need a new one" {
+	local old=$KRB5CCNAME
+	serves
+	admin 'cpw -randkey pop/mail.kpopd.test'
+	# A ticket with the KDC's key, which the keytab never has.
+	export KRB5CCNAME=FILE:$held/new
+	realm_login alice
+	refuses 'refused '
+	check
+	names "FAIL  ticket pop/mail.kpopd.test@KPOPD.TEST: .*\. Remedy: kadmin -q 'ktadd -k $WORLD/server.keytab pop/mail.kpopd.test@KPOPD.TEST' # then users who cannot log in need a new ticket: kinit$"
+	bash -c "${remedy//kadmin -q/kadmin.local -q}"
+	check
+	names "ok    ticket pop/mail.kpopd.test@KPOPD.TEST: "
+	refuses 'refused '
+	realm_login alice
+	serves
+	export KRB5CCNAME=$old
+	serves
+}
+
 @test "a user of kpopd that shares its uid with a user, a person or nobody is named" {
 	local uid
 	uid=$(id -u alice)

@@ -287,6 +287,7 @@ permit_aes128() {
 	admin "ktrem -k $keytab pop3/mail.kpopd.test"
 	has FAIL 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: ' \
 	    "the KDC's key has kvno $new, the keytab's newest has $old"
+	has FAIL 'ticket pop/.*Remedy: kadmin -q .ktadd '
 	remedy '^FAIL +ticket pop/'
 	check
 	is_fine
@@ -301,6 +302,7 @@ permit_aes128() {
 		    'the KDC has another key'
 		has ok clock
 	done
+	has FAIL 'ticket pop/.*Remedy: kadmin -q .ktadd '
 	remedy '^FAIL +ticket pop'
 	check
 	is_fine
@@ -322,6 +324,7 @@ permit_aes128() {
 	check
 	has FAIL 'ticket pop/mail\.kpopd\.test@' \
 	    'type aes256-cts-hmac-sha1-96, which'
+	has FAIL 'ticket pop/.*Remedy: kadmin -q .ktadd '
 	remedy '^FAIL +ticket pop'
 	check
 	is_fine
