@@ -159,6 +159,16 @@ check_types(struct check *c, const struct key_set *set, const char *name)
 		check_ok(c, "key", name, "kvno %u: %s", set->kvno, types);
 }
 
+/* Says that the keytab is no one's choice, if it is not. */
+static const char *
+hint_at_option(const struct check *c)
+{
+	return c->o.keytab == NULL && getenv("KRB5_KTNAME") == NULL ?
+	    "; this is libkrb5's default; the option keytab (-k) names "
+	    "another" :
+	    "";
+}
+
 /* Prints why the keytab has no key that kpopd uses. */
 static void
 fail_without_key(struct content *k, const char *path)
@@ -166,9 +176,11 @@ fail_without_key(struct content *k, const char *path)
 	struct check *c = k->c;
 
 	keys_visit(c, KEYS_OF_KEYTAB, note_other, k);
-	check_fail(c, KIND, path, add_host_key(c), "it has no key for %s; %s%s",
+	check_fail(c, KIND, path, add_host_key(c),
+	    "it has no key for %s; %s%s%s",
 	    c->o.service != NULL ? c->o.service : "pop/HOST or pop3/HOST",
-	    *k->others != '\0' ? "its principals: " : "it is empty", k->others);
+	    *k->others != '\0' ? "its principals: " : "it is empty", k->others,
+	    hint_at_option(c));
 }
 
 /* Checks the principal of -s. Returns false if kpopd cannot use it. */
@@ -235,9 +247,9 @@ fail_absent(struct check *c)
 	if (!check_path(c, KIND, path, real)) {
 		const char *text = strerror(errno);
 
-		check_fail(c, KIND, path, add_host_key(c), "%s%s%s", text,
+		check_fail(c, KIND, path, add_host_key(c), "%s%s%s%s", text,
 		    strcmp(path, real) != 0 ? ": " : "",
-		    strcmp(path, real) != 0 ? real : "");
+		    strcmp(path, real) != 0 ? real : "", hint_at_option(c));
 	}
 }
 

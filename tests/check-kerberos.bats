@@ -201,6 +201,18 @@ permit_aes128() {
 	has FAIL "keytab $WORLD/check/random: "
 }
 
+@test "kpopd --check names the option keytab where it has looked into libkrb5's keytab" {
+	local hint="libkrb5's default; the option keytab \(-k\) names another"
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check </dev/null
+	has FAIL 'keytab /etc/krb5\.keytab: No such file or directory; this' \
+	    "is $hint"
+	admin "ktadd -norandkey -k /etc/krb5.keytab host/mail.kpopd.test"
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check </dev/null
+	has FAIL 'keytab /etc/krb5\.keytab: it has no key for pop/HOST or pop3/HOST; its principals: host/mail\.kpopd\.test@KPOPD\.TEST; this is' "$hint"
+	check -k "$WORLD/check/none"
+	has FAIL "keytab $WORLD/check/none: No such file or directory\. Rem"
+}
+
 @test "kpopd --check names the keytab of libkrb5 and of KRB5_KTNAME" {
 	cp "$keytab" /etc/krb5.keytab
 	rm "$keytab"
