@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <netdb.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,38 +25,32 @@
 
 #include "auth-keytab.h"
 #include "check-certificate.h"
+#include "check-keys.h"
 #include "check-quote.h"
+#include "check-renew.h"
 
 #define SOON_DAYS 14 /* a certificate that ends sooner is worth a warning */
 /* OpenSSL's security level of most clients: 112 bits. */
 #define USUAL_LEVEL 2
-#define NAMES_MOST 16   /* names of the host that are checked */
 #define LOOKUPS_MOST 4  /* names of the certificate that are looked up */
-#define NAME_SIZE 256   /* bytes of such a name with its NUL */
 #define NAMES_SHOWN 400 /* bytes of the list of a certificate's names */
-#define CERTBOT "/etc/letsencrypt/live/"
-
-/* The names by which clients know this host. */
-struct tls_names {
-	unsigned count;
-	unsigned lookups; /* of aliases */
-	char name[NAMES_MOST][NAME_SIZE];
-};
 
 /* Adds a name unless it is in the list, or has no domain. */
 static void
 add_tls_name(struct tls_names *names, const char *name, size_t n)
 {
-	char copy[NAME_SIZE];
+	char copy[TLS_NAME_SIZE];
 
 	if (n >= sizeof(copy) || memchr(name, '\0', n) != NULL ||
-	    memchr(name, '.', n) == NULL || names->count == NAMES_MOST)
+	    memchr(name, '.', n) == NULL || names->count == TLS_NAMES_MOST)
 		return;
 	snprintf(copy, sizeof(copy), "%.*s", (int)n, name);
+	if (host_is_local(copy))
+		return;
 	for (unsigned i = 0; i < names->count; i++)
 		if (strcasecmp(names->name[i], copy) == 0)
 			return;
-	strlcpy(names->name[names->count++], copy, NAME_SIZE);
+	strlcpy(names->name[names->count++], copy, TLS_NAME_SIZE);
 }
 
 /* Adds the host's own name. */
@@ -115,44 +110,6 @@ add_keytab_names(struct tls_names *names, const char *path)
 	krb5_free_context(context);
 }
 
-/*
- * Finds the names by which clients know this host: those of the principals
- * whose keys are used, or the host's own if there is no principal.
- */
-static void
-find_tls_names(const struct check *c, struct tls_names *names)
-{
-	const char *service = c->o.service;
-	const char *host = service != NULL ? strchr(service, '/') : NULL;
-
-	names->count = names->lookups = 0;
-	if (host != NULL)
-		add_tls_name(names, host + 1, strcspn(host + 1, "@"));
-	else
-		add_keytab_names(names, c->o.keytab);
-	if (names->count == 0)
-		add_own_tls_name(names);
-}
-
-/*
- * Makes the command that gets a new certificate: certbot's if the file is one
- * of certbot's, or else the request that a certificate authority signs.
- */
-static const char *
-renew(struct check *c, const struct tls_names *names)
-{
-	const char *name = c->o.tls.certificate;
-	struct check_word key, host;
-
-	if (strncmp(name, CERTBOT, strlen(CERTBOT)) == 0)
-		return "certbot renew";
-	check_quote(&host, names->count > 0 ? names->name[0] : "HOST");
-	return check_remedy(c,
-	    "openssl req -new -key %s -subj /CN=%s "
-	    "-addext subjectAltName=DNS:%s",
-	    check_quote(&key, c->o.tls.key), host.text, host.text);
-}
-
 /* Writes the time as "2026-11-29 15:00 UTC". Returns text. */
 static const char *
 show_time(const ASN1_TIME *time, char text[32])
@@ -163,35 +120,6 @@ show_time(const ASN1_TIME *time, char text[32])
 	    strftime(text, 32, "%Y-%m-%d %H:%M UTC", &tm) == 0)
 		strlcpy(text, "no time", 32);
 	return text;
-}
-
-/* Checks from when and until when the certificate is valid. */
-static void
-check_certificate_dates(struct check *c, const X509 *certificate,
-    const struct tls_names *names)
-{
-	const ASN1_TIME *from = X509_get0_notBefore(certificate);
-	const ASN1_TIME *until = X509_get0_notAfter(certificate);
-	const char *path = c->o.tls.certificate;
-	int days = 0, seconds = 0;
-	char text[32];
-
-	/* A wrong clock may be the cause; the remedy shows the time. */
-	if (X509_cmp_current_time(from) >= 0)
-		check_fail(c, "tls-certificate", path, "date -u",
-		    "is not valid before %s: clients refuse it",
-		    show_time(from, text));
-	else if (X509_cmp_current_time(until) <= 0)
-		check_fail(c, "tls-certificate", path, renew(c, names),
-		    "has expired on %s: clients refuse it",
-		    show_time(until, text));
-	else if (ASN1_TIME_diff(&days, &seconds, NULL, until) == 1 &&
-	    days < SOON_DAYS)
-		check_warn(c, "tls-certificate", path, renew(c, names),
-		    "expires in %d days, on %s", days, show_time(until, text));
-	else
-		check_ok(c, "tls-certificate", path, "is valid until %s",
-		    show_time(until, text));
 }
 
 /*
@@ -207,7 +135,7 @@ find_dns_name(const X509 *certificate,
 	bool found = false;
 
 	for (int i = 0; !found && i < sk_GENERAL_NAME_num(all); i++) {
-		char copy[NAME_SIZE];
+		char copy[TLS_NAME_SIZE];
 		int type;
 		const ASN1_STRING *name =
 		    GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(all, i),
@@ -280,6 +208,128 @@ is_for_name(X509 *certificate, const char *name, unsigned flags)
 	    1;
 }
 
+/* Returns true if the certificate is for one of the names. */
+static bool
+is_for_names(X509 *certificate, const struct tls_names *names)
+{
+	for (unsigned i = 0; i < names->count; i++)
+		if (is_for_name(certificate, names->name[i], 0))
+			return true;
+	return false;
+}
+
+/*
+ * Replaces names that do not lead to this host by the host's own, unless the
+ * certificate is for the former only: then both the keytab and the certificate
+ * are for another host, or for a balancer. certificate may be NULL.
+ */
+static void
+prefer_own_names(X509 *certificate, struct tls_names *names)
+{
+	static struct tls_names own;
+
+	for (unsigned i = 0; i < names->count; i++)
+		if (host_has_name(names->name[i]))
+			return;
+	own.count = 0;
+	add_own_tls_name(&own);
+	if (own.count > 0 &&
+	    (certificate == NULL || is_for_names(certificate, &own) ||
+		!is_for_names(certificate, names)))
+		*names = own;
+}
+
+/*
+ * Finds the names by which clients know this host: those of the principals
+ * whose keys are used, or the host's own if no principal is for this host.
+ */
+static void
+find_tls_names(const struct check *c, X509 *certificate,
+    struct tls_names *names)
+{
+	const char *service = c->o.service;
+	const char *host = service != NULL ? strchr(service, '/') : NULL;
+
+	names->count = names->lookups = 0;
+	if (host != NULL)
+		add_tls_name(names, host + 1, strcspn(host + 1, "@"));
+	else
+		add_keytab_names(names, c->o.keytab);
+	if (host == NULL || names->count == 0)
+		prefer_own_names(certificate, names);
+}
+
+/* Adds a DNS name of the certificate. Returns false, so that all are added. */
+static bool
+add_dns_name(void *self, const char *name)
+{
+	add_tls_name(self, name, strlen(name));
+	return false;
+}
+
+/*
+ * Makes the remedy: a certificate for the names of the host. A certificate for
+ * this host keeps its other names.
+ */
+static const char *
+renew(struct check *c, X509 *certificate, const struct tls_names *names)
+{
+	static struct tls_names all;
+
+	all = *names;
+	if (certificate != NULL && is_for_names(certificate, names))
+		find_dns_name(certificate, add_dns_name, &all);
+	return renew_certificate(c, certificate, &all);
+}
+
+const char *
+check_certificate_remedy(struct check *c)
+{
+	static struct tls_names names;
+	FILE *file = fopen(c->o.tls.certificate, "re");
+	X509 *certificate =
+	    file != NULL ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
+	const char *remedy;
+
+	if (file != NULL)
+		fclose(file);
+	find_tls_names(c, certificate, &names);
+	remedy = renew(c, certificate, &names);
+	X509_free(certificate);
+	return remedy;
+}
+
+/* Checks from when and until when the certificate is valid. */
+static void
+check_certificate_dates(struct check *c, X509 *certificate,
+    const struct tls_names *names)
+{
+	const ASN1_TIME *from = X509_get0_notBefore(certificate);
+	const ASN1_TIME *until = X509_get0_notAfter(certificate);
+	const char *path = c->o.tls.certificate;
+	int days = 0, seconds = 0;
+	char text[32];
+
+	/* A wrong clock may be the cause; the remedy shows the time. */
+	if (X509_cmp_current_time(from) >= 0)
+		check_fail(c, "tls-certificate", path, "date -u",
+		    "is not valid before %s: clients refuse it",
+		    show_time(from, text));
+	else if (X509_cmp_current_time(until) <= 0)
+		check_fail(c, "tls-certificate", path,
+		    renew(c, certificate, names),
+		    "has expired on %s: clients refuse it",
+		    show_time(until, text));
+	else if (ASN1_TIME_diff(&days, &seconds, NULL, until) == 1 &&
+	    days < SOON_DAYS)
+		check_warn(c, "tls-certificate", path,
+		    renew(c, certificate, names), "expires in %d days, on %s",
+		    days, show_time(until, text));
+	else
+		check_ok(c, "tls-certificate", path, "is valid until %s",
+		    show_time(until, text));
+}
+
 /* Reports whether the certificate is for one name of the host. */
 static void
 check_certificate_name(struct check *c, X509 *certificate,
@@ -291,12 +341,14 @@ check_certificate_name(struct check *c, X509 *certificate,
 	if (is_for_name(certificate, name, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT))
 		check_ok(c, "tls-certificate", path, "is for %s", name);
 	else if (is_for_name(certificate, name, 0))
-		check_warn(c, "tls-certificate", path, renew(c, names),
+		check_warn(c, "tls-certificate", path,
+		    renew(c, certificate, names),
 		    "has %s only in its subject, not as a subjectAltName: many "
 		    "clients refuse it",
 		    name);
 	else
-		check_warn(c, "tls-certificate", path, renew(c, names),
+		check_warn(c, "tls-certificate", path,
+		    renew(c, certificate, names),
 		    "is not for %s, but for %s: clients that use this name "
 		    "refuse it",
 		    name, show_names(certificate, list));
@@ -312,16 +364,15 @@ check_certificate_names(struct check *c, X509 *certificate,
 {
 	char list[NAMES_SHOWN];
 	const char *path = c->o.tls.certificate;
-	bool fits = false;
 
-	for (unsigned i = 0; i < names->count; i++)
-		fits |= is_for_name(certificate, names->name[i], 0);
 	show_names(certificate, list);
 	if (names->count == 0)
 		check_warn(c, "tls-certificate", path, "hostname -f",
 		    "is for %s; the name of this host is not known", list);
-	else if (!fits && !find_dns_name(certificate, is_alias, names))
-		check_fail(c, "tls-certificate", path, renew(c, names),
+	else if (!is_for_names(certificate, names) &&
+	    !find_dns_name(certificate, is_alias, names))
+		check_fail(c, "tls-certificate", path,
+		    renew(c, certificate, names),
 		    "is not for %s, but for %s: clients refuse it",
 		    names->name[0], list);
 	else
@@ -345,16 +396,17 @@ ignore_own_dates(int is_right, X509_STORE_CTX *v)
 /* How a client judges the certificate. */
 struct judgement {
 	int error; /* X509_V_OK, or OpenSSL's first error */
+	int depth; /* of the error: 0 is the certificate itself */
 	/*
 	 * the certificate that has the error, its issuer, and the address of
 	 * the issuer's certificate; "": unknown
 	 */
-	char subject[NAME_SIZE], issuer[NAME_SIZE], url[NAME_SIZE];
+	char subject[TLS_NAME_SIZE], issuer[TLS_NAME_SIZE], url[TLS_NAME_SIZE];
 };
 
 /* Writes the address at which the issuer offers its certificate. */
 static void
-find_issuer_url(const X509 *certificate, char url[NAME_SIZE])
+find_issuer_url(const X509 *certificate, char url[TLS_NAME_SIZE])
 {
 	AUTHORITY_INFO_ACCESS *all =
 	    X509_get_ext_d2i(certificate, NID_info_access, NULL, NULL);
@@ -370,7 +422,7 @@ find_issuer_url(const X509 *certificate, char url[NAME_SIZE])
 		    type == GEN_URI &&
 		    strncmp((const char *)ASN1_STRING_get0_data(text), "http",
 			4) == 0)
-			snprintf(url, NAME_SIZE, "%.*s",
+			snprintf(url, TLS_NAME_SIZE, "%.*s",
 			    ASN1_STRING_length(text),
 			    (const char *)ASN1_STRING_get0_data(text));
 	}
@@ -379,7 +431,8 @@ find_issuer_url(const X509 *certificate, char url[NAME_SIZE])
 
 /*
  * Judges the certificate as a client does that has this system's certificate
- * authorities and the chain that kpopd sends.
+ * authorities and the chain that kpopd sends; and the certificate if it signs
+ * itself.
  */
 static void
 judge_as_client(SSL_CTX *context, X509 *certificate, struct judgement *j)
@@ -393,6 +446,8 @@ judge_as_client(SSL_CTX *context, X509 *certificate, struct judgement *j)
 	SSL_CTX_get0_chain_certs(context, &chain);
 	if (store == NULL || v == NULL ||
 	    X509_STORE_set_default_paths(store) != 1 ||
+	    (renew_signs_itself(certificate) &&
+		X509_STORE_add_cert(store, certificate) != 1) ||
 	    X509_STORE_CTX_init(v, store, certificate, chain) != 1 ||
 	    X509_STORE_CTX_set_default(v, "ssl_server") != 1)
 		return;
@@ -401,29 +456,16 @@ judge_as_client(SSL_CTX *context, X509 *certificate, struct judgement *j)
 	X509_STORE_CTX_set_verify_cb(v, ignore_own_dates);
 	j->error =
 	    X509_verify_cert(v) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(v);
+	j->depth = X509_STORE_CTX_get_error_depth(v);
 	if ((at = X509_STORE_CTX_get_current_cert(v)) != NULL) {
 		X509_NAME_oneline(X509_get_subject_name(at), j->subject,
-		    NAME_SIZE);
+		    TLS_NAME_SIZE);
 		X509_NAME_oneline(X509_get_issuer_name(at), j->issuer,
-		    NAME_SIZE);
+		    TLS_NAME_SIZE);
 		find_issuer_url(at, j->url);
 	}
 	X509_STORE_CTX_free(v);
 	X509_STORE_free(store);
-}
-
-/*
- * Returns the command with which a system like this one trusts a certificate
- * authority.
- */
-static const char *
-find_trust_command(void)
-{
-	return access("/usr/sbin/update-ca-certificates", X_OK) == 0 ?
-	    "on each client: install -m 0644 CA.pem "
-	    "/usr/local/share/ca-certificates/CA.crt && "
-	    "update-ca-certificates" :
-	    "on each client: trust anchor CA.pem";
 }
 
 /*
@@ -438,31 +480,89 @@ add_issuer(struct check *c, const struct judgement *j)
 
 	check_quote(&path, c->o.tls.certificate);
 	if (*j->url == '\0')
-		return check_remedy(c, "(echo; cat ISSUER.pem) >>%s",
+		return check_remedy(c,
+		    "get the certificate of this issuer from your CA, and "
+		    "append it to %s",
 		    path.text);
 	return check_remedy(c,
 	    "(echo; curl %s | openssl x509 -inform DER) >>%s",
 	    check_quote(&url, j->url), path.text);
 }
 
-/* Checks the chain, the purpose and the strength. */
+/*
+ * Makes the remedy: clients get the file. what is a part of the sentence, or
+ * "".
+ */
+static const char *
+copy_to_clients(struct check *c, const char *what)
+{
+	struct check_word w;
+
+	check_quote(&w, c->o.tls.certificate);
+	return check_remedy(c,
+	    "copy %s%s to each client, and name it there (fetchmail: "
+	    "sslcertfile %s)",
+	    w.text, what, w.text);
+}
+
+/* Reports a certificate that clients can use if they know who has signed it. */
 static void
-check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
+report_signer(struct check *c, X509 *certificate)
 {
 	const char *path = c->o.tls.certificate;
-	struct check_word w;
+
+	if (renew_signs_itself(certificate))
+		check_warn(c, "tls-certificate", path, copy_to_clients(c, ""),
+		    "signs itself: clients refuse it unless they have a copy");
+	else
+		check_ok(c, "tls-certificate", path,
+		    "leads to a certificate authority that this system trusts");
+}
+
+/* Reports an error for which clients refuse the certificate. */
+static void
+report_refusal(struct check *c, X509 *certificate,
+    const struct tls_names *names, const struct judgement *j)
+{
+	const char *text = X509_verify_cert_error_string(j->error);
+	const char *path = c->o.tls.certificate;
+
+	switch (j->error) {
+	case X509_V_ERR_EE_KEY_TOO_SMALL:
+	case X509_V_ERR_CA_KEY_TOO_SMALL:
+	case X509_V_ERR_CA_MD_TOO_WEAK:
+		check_warn(c, "tls-certificate", path,
+		    renew(c, certificate, names),
+		    "%s (%s): many clients refuse it", text, j->subject);
+		break;
+	default:
+		check_fail(c, "tls-certificate", path,
+		    j->depth == 0 ?
+			renew(c, certificate, names) :
+			"get the certificate and its chain from your CA again",
+		    "%s (%s): clients refuse it", text, j->subject);
+		break;
+	}
+}
+
+/* Checks the chain, the purpose and the strength. */
+static void
+check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate,
+    const struct tls_names *names)
+{
+	const char *path = c->o.tls.certificate;
 	struct judgement j;
 
 	judge_as_client(context, certificate, &j);
-	check_quote(&w, path);
 	switch (j.error) {
 	case X509_V_OK:
-		check_ok(c, "tls-certificate", path,
-		    "leads to a certificate authority that this system trusts");
+		report_signer(c, certificate);
 		break;
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-		check_warn(c, "tls-certificate", path, find_trust_command(),
+		check_warn(c, "tls-certificate", path,
+		    copy_to_clients(c,
+			", which contains the certificate of this authority,"),
 		    "leads to %s, which this system does not trust: other "
 		    "clients that do not trust it refuse the certificate",
 		    j.subject);
@@ -475,24 +575,8 @@ check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
 		    "clients without the issuer refuse the certificate",
 		    j.issuer);
 		break;
-	case X509_V_ERR_EE_KEY_TOO_SMALL:
-	case X509_V_ERR_CA_KEY_TOO_SMALL:
-	case X509_V_ERR_CA_MD_TOO_WEAK:
-		check_warn(c, "tls-certificate", path,
-		    check_remedy(c,
-			"openssl req -new -newkey rsa:3072 -nodes "
-			"-keyout NEW.key -subj /CN=HOST"),
-		    "%s (%s): many clients refuse it",
-		    X509_verify_cert_error_string(j.error), j.subject);
-		break;
 	default:
-		check_fail(c, "tls-certificate", path,
-		    check_remedy(c,
-			"openssl verify -show_chain -purpose sslserver "
-			"-untrusted %s %s",
-			w.text, w.text),
-		    "%s (%s): clients refuse it",
-		    X509_verify_cert_error_string(j.error), j.subject);
+		report_refusal(c, certificate, names, &j);
 		break;
 	}
 }
@@ -503,8 +587,8 @@ check_certificate_content(struct check *c, SSL_CTX *context)
 	static struct tls_names names;
 	X509 *certificate = SSL_CTX_get0_certificate(context);
 
-	find_tls_names(c, &names);
+	find_tls_names(c, certificate, &names);
 	check_certificate_dates(c, certificate, &names);
 	check_certificate_names(c, certificate, &names);
-	check_certificate_chain(c, context, certificate);
+	check_certificate_chain(c, context, certificate, &names);
 }

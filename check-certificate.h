@@ -12,4 +12,10 @@
  */
 void check_certificate_content(struct check *c, SSL_CTX *context);
 
+/*
+ * Makes the remedy for a certificate that does not fit the key, or cannot be
+ * used.
+ */
+const char *check_certificate_remedy(struct check *c);
+
 #endif

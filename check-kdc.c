@@ -367,7 +367,7 @@ try_ticket(struct kdc *k, const char *name, krb5_ticket *ticket)
 		sizeof(type)) != 0)
 		strlcpy(type, "unknown", sizeof(type));
 	keys_visit(k->c, KEYS_OF_SERVICE, compare_key, &f);
-	remedy = remedy_add_key(k->c, name);
+	remedy = remedy_new_key(k->c, name);
 	fits = krb5_server_decrypt_ticket_keytab(k->context, k->c->auth->keys,
 		   ticket) == 0;
 	k->served += fits;
@@ -472,7 +472,7 @@ print_no_tgt(struct kdc *k)
 
 	if (k->wrong != NULL) {
 		principal_write(k->c, k->wrong, name);
-		check_fail(k->c, "ticket", name, remedy_add_key(k->c, name),
+		check_fail(k->c, "ticket", name, remedy_new_key(k->c, name),
 		    "the KDC has another key, probably with a newer kvno, than "
 		    "the keytab");
 	} else

@@ -105,19 +105,53 @@ keys_is_plain(const char *name)
 		   "0123456789-._/@")] == '\0';
 }
 
+bool
+host_is_local(const char *name)
+{
+	return strncmp(name, "localhost", strlen("localhost")) == 0 ||
+	    strncmp(name, "ip6-", strlen("ip6-")) == 0;
+}
+
+/*
+ * Writes the path of kpopd's keytab. Returns false if the path or the principal
+ * cannot be part of a command.
+ */
+static bool
+write_keytab(struct check *c, const char *principal, char path[PATH_MAX])
+{
+	if (!keytab_path(c->auth, c->o.keytab, path))
+		strlcpy(path, c->o.keytab != NULL ? c->o.keytab : "KEYTAB",
+		    PATH_MAX);
+	return keys_is_plain(principal) && keys_is_plain(path);
+}
+
 const char *
 remedy_add_key(struct check *c, const char *principal)
 {
+	const char *host = strchr(principal, '/');
 	char path[PATH_MAX];
 
-	if (!keytab_path(c->auth, c->o.keytab, path))
-		strlcpy(path, c->o.keytab != NULL ? c->o.keytab : "KEYTAB",
-		    sizeof(path));
-	if (!keys_is_plain(principal) || !keys_is_plain(path))
+	if (host != NULL && host_is_local(host + 1))
+		return "hostnamectl set-hostname HOST.DOMAIN, with the name "
+		       "that clients use";
+	if (!write_keytab(c, principal, path))
 		return "add a key for the principal by kadmin";
 	return check_remedy(c,
 	    "kadmin -q 'addprinc -randkey %s'; kadmin -q 'ktadd -k %s %s'",
 	    principal, path, principal);
+}
+
+const char *
+remedy_new_key(struct check *c, const char *principal)
+{
+	char path[PATH_MAX];
+
+	if (!write_keytab(c, principal, path))
+		return "make a new key for the principal by ktadd of kadmin";
+	return check_remedy(c,
+	    "kadmin -q 'ktadd -k %s %s' # then users who cannot log in need a "
+	    "new ticket: kinit",
+	    path, principal);
 }
 
 bool
@@ -146,7 +180,8 @@ host_full_name(char host[NI_MAXHOST])
 		strlcpy(host, "localhost", NI_MAXHOST);
 	host[NI_MAXHOST - 1] = '\0';
 	if (getaddrinfo(host, NULL, &hints, &found) == 0) {
-		if (found->ai_canonname != NULL)
+		if (found->ai_canonname != NULL &&
+		    !host_is_local(found->ai_canonname))
 			strlcpy(host, found->ai_canonname, NI_MAXHOST);
 		freeaddrinfo(found);
 	}

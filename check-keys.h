@@ -30,6 +30,15 @@ krb5_error_code keys_visit(struct check *c, enum check_keys which,
  */
 const char *host_full_name(char host[NI_MAXHOST]);
 
+/* Returns true for a name that each host has for itself. */
+bool host_is_local(const char *name);
+
+/*
+ * Returns true if a name leads to this host: it is its own, that of an address,
+ * or an alias (check-names.c). May wait for DNS.
+ */
+bool host_has_name(const char *name);
+
 /*
  * In a child: writes the realm of the first key of the service; without one,
  * krb5.conf's default realm; without one, the host's domain in upper case, for
@@ -59,5 +68,11 @@ bool keys_is_plain(const char *name);
 
 /* Makes the remedy: get a key for this principal into kpopd's keytab. */
 const char *remedy_add_key(struct check *c, const char *principal);
+
+/*
+ * Makes the remedy if the KDC has the principal with a key that the keytab does
+ * not have. The keytab never gets that key, so tickets with it stay useless.
+ */
+const char *remedy_new_key(struct check *c, const char *principal);
 
 #endif

@@ -177,6 +177,16 @@ check_types(struct check *c, const struct key_set *set, const char *name)
 		check_ok(c, "key", name, "kvno %u: %s", set->kvno, types);
 }
 
+/* Says that the keytab is no one's choice, if it is not. */
+static const char *
+hint_at_option(const struct check *c)
+{
+	return c->o.keytab == NULL && getenv("KRB5_KTNAME") == NULL ?
+	    "; this is libkrb5's default; the option keytab (-k) names "
+	    "another" :
+	    "";
+}
+
 /* Prints why the keytab has no key that kpopd uses. */
 static void
 fail_without_key(struct content *k, const char *path)
@@ -186,10 +196,10 @@ fail_without_key(struct content *k, const char *path)
 	keys_visit(c, KEYS_OF_KEYTAB, note_other, k);
 	check_fail(c, KIND, path,
 	    *k->others != '\0' ? add_host_key(c) : replace_keytab(c),
-	    "it has no key for %s; %s%s",
+	    "it has no key for %s; %s%s%s",
 	    c->o.service != NULL ? c->o.service : "pop/HOST or pop3/HOST",
 	    *k->others != '\0' ? "its principals: " : "it has no key at all",
-	    k->others);
+	    k->others, hint_at_option(c));
 }
 
 /* Checks the principal of -s. Returns false if kpopd cannot use it. */
@@ -256,9 +266,9 @@ fail_absent(struct check *c)
 	if (!check_path(c, KIND, path, real)) {
 		const char *text = strerror(errno);
 
-		check_fail(c, KIND, path, add_host_key(c), "%s%s%s", text,
+		check_fail(c, KIND, path, add_host_key(c), "%s%s%s%s", text,
 		    strcmp(path, real) != 0 ? ": " : "",
-		    strcmp(path, real) != 0 ? real : "");
+		    strcmp(path, real) != 0 ? real : "", hint_at_option(c));
 	}
 }
 

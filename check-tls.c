@@ -69,9 +69,8 @@ check_tls_secrecy(struct check *c, const struct stat *st)
 static void
 complain_of_tls(struct check *c, const struct load_tls_problem *problem)
 {
-	struct check_word certificate, key;
+	struct check_word key;
 
-	check_quote(&certificate, c->o.tls.certificate);
 	check_quote(&key, c->o.tls.key);
 	switch (problem->step) {
 	case LOAD_TLS_OPENSSL:
@@ -86,9 +85,8 @@ complain_of_tls(struct check *c, const struct load_tls_problem *problem)
 		break;
 	case LOAD_TLS_CERTIFICATE:
 		check_fail(c, "tls-certificate", c->o.tls.certificate,
-		    check_remedy(c, "openssl x509 -in %s -noout -text",
-			certificate.text),
-		    "cannot be used: %s", problem->error);
+		    check_certificate_remedy(c), "cannot be used: %s",
+		    problem->error);
 		break;
 	case LOAD_TLS_KEY:
 		/* This command also removes a passphrase. */
@@ -100,11 +98,9 @@ complain_of_tls(struct check *c, const struct load_tls_problem *problem)
 		break;
 	case LOAD_TLS_MATCH:
 		check_fail(c, "tls-key", c->o.tls.key,
-		    check_remedy(c,
-			"openssl x509 -in %s -noout -pubkey; "
-			"openssl pkey -in %s -pubout",
-			certificate.text, key.text),
-		    "is not the key of the certificate %s",
+		    check_certificate_remedy(c),
+		    "is not the key of the certificate %s: install the key of "
+		    "this certificate, or a certificate for this key",
 		    c->o.tls.certificate);
 		break;
 	}
@@ -199,11 +195,29 @@ check_tls_in_child(struct check *c)
 	check_tls_pair(c);
 }
 
+/* Warns that no client can use TLS. */
+static void
+warn_without_tls(struct check *c)
+{
+	struct check_word w;
+
+	check_quote(&w, c->o.config != NULL ? c->o.config : CONFIG_FILE);
+	check_warn(c, "tls", NULL,
+	    c->o.tls.certificate != NULL ?
+		"remove the option tls (-T)" :
+		check_remedy(c,
+		    "set tls-certificate and tls-key in %s, as README.md does "
+		    "in its steps 3 and 4",
+		    w.text),
+	    "is not offered: clients that demand TLS, as fetchmail does by "
+	    "default, refuse to log in");
+}
+
 void
 check_tls(struct check *c)
 {
 	if (c->o.tls.certificate == NULL || c->o.tls.when == TLS_NO) {
-		check_ok(c, "tls", NULL, "is not offered (-c, -T)");
+		warn_without_tls(c);
 		return;
 	}
 	if (access(KPOPD_TLS, X_OK) == -1)

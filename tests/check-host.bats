@@ -262,6 +262,26 @@ gssapi_session() {
 	[[ $output == *"+OK 1 messages"* ]] || { echo "$output"; return 1; }
 }
 
+@test "after the remedy for a newer key of the KDC old tickets are valid, and other users need a new one" {
+	local old=$KRB5CCNAME
+	serves
+	admin 'cpw -randkey pop/mail.kpopd.test'
+	# A ticket with the KDC's key, which the keytab never has.
+	export KRB5CCNAME=FILE:$held/new
+	realm_login alice
+	refuses 'refused '
+	check
+	names "FAIL  ticket pop/mail.kpopd.test@KPOPD.TEST: .*\. Remedy: kadmin -q 'ktadd -k $WORLD/server.keytab pop/mail.kpopd.test@KPOPD.TEST' # then users who cannot log in need a new ticket: kinit$"
+	bash -c "${remedy//kadmin -q/kadmin.local -q}"
+	check
+	names "ok    ticket pop/mail.kpopd.test@KPOPD.TEST: "
+	refuses 'refused '
+	realm_login alice
+	serves
+	export KRB5CCNAME=$old
+	serves
+}
+
 @test "a user of kpopd that shares its uid with a user, a person or nobody is named" {
 	local uid
 	uid=$(id -u alice)
@@ -525,8 +545,8 @@ client_takes() {
 	for other in rsa ec; do
 		conf_tls "$pem" "$held/$other.key"
 		check
-		names "FAIL  tls-key $held/$other.key: is not the key of the certificate $pem\. Remedy: openssl "
-		[ "$(bash -c "$remedy" | grep -c BEGIN)" -eq 2 ]
+		names "FAIL  tls-key $held/$other.key: is not the key of the certificate $pem: install the key of this certificate, or a certificate for this key\. Remedy: openssl req -new -key $held/$other.key .* # for your CA"
+		bash -c "$remedy" | openssl req -noout -verify
 		offers_no_tls \
 		    "comparing the key $held/$other.key with the certificate $pem"
 	done
@@ -546,12 +566,16 @@ client_takes() {
 	check
 	names "FAIL  tls-certificate $held/broken.pem: cannot be used: "
 	offers_no_tls "reading the certificate $held/broken.pem"
+	mended "FAIL  tls-certificate $held/broken.pem: cannot be used: "
+	names "ok    tls-certificate $held/broken.pem: is for mail.kpopd.test"
+	[ "$(<"$held/broken.pem.old")" = nothing ]
+	offers_tls
 }
 
 @test "a certificate that has expired, is not valid yet or expires soon is named, as clients judge it" {
 	certificate soon -days 10
 	check
-	names "warn  tls-certificate $held/soon.pem: expires in (9|10) days, on 20..-..-.. ..:.. UTC\. Remedy: openssl req -new -key $held/soon.key -subj /CN=mail.kpopd.test -addext subjectAltName=DNS:mail.kpopd.test"
+	names "warn  tls-certificate $held/soon.pem: expires in (9|10) days, on 20..-..-.. ..:.. UTC\. Remedy: openssl req -new -key $held/soon.key -subj /CN=mail.kpopd.test -addext subjectAltName=DNS:mail.kpopd.test # for your CA; put the certificate that it returns, with its chain, into $held/soon.pem$"
 	bash -c "$remedy" | grep -- '-BEGIN CERTIFICATE REQUEST-'
 	client_takes
 	certificate late $(expired_dates)
@@ -605,14 +629,154 @@ client_takes() {
 	names "warn  tls-certificate $held/old.pem: has mail.kpopd.test only in its subject, not as a subjectAltName"
 }
 
+# self NAME SUBJECT-ALT-NAMES [OPENSSL-OPTION ...]: makes $held/NAME.pem with
+# $held/NAME.key, which signs itself, as README.md does. $new is the kind of its
+# key.
+self() {
+	openssl req -x509 -newkey ${new-rsa:2048} -nodes -days 365 \
+	    -subj /CN=mail.kpopd.test -addext "subjectAltName=$2" \
+	    -addext basicConstraints=critical,CA:FALSE "${@:3}" \
+	    -keyout "$held/$1.key" -out "$held/$1.pem" \
+	    >"$WORLD/openssl.log" 2>&1 ||
+	    { cat "$WORLD/openssl.log"; return 1; }
+	conf_tls "$held/$1.pem" "$held/$1.key"
+}
+
+# is_mended NAME PATTERN: runs the remedy of the line of $held/NAME.pem that
+# matches the pattern. Checks that clients then take the certificate, and that
+# it still signs itself, as that of README.md does.
+is_mended() {
+	local pem=$held/$1.pem
+	mended "$2"
+	lacks '(warn|FAIL)  tls-certificate .*: (expires|is not for|has )'
+	lacks 'FAIL  tls'
+	names "ok    tls-certificate $pem: is for mail.kpopd.test"
+	names "warn  tls-certificate $pem: signs itself"
+	openssl x509 -in "$pem" -noout -text | grep 'CA:FALSE'
+	client_takes -CAfile "$pem"
+}
+
+@test "a certificate that signs itself is warned about, also if this system knows it" {
+	local hash pem=$held/self.pem
+	self self DNS:mail.kpopd.test
+	for known in no yes; do
+		hash=$(openssl x509 -in "$pem" -noout -hash)
+		[ $known = no ] || cp "$pem" "/etc/ssl/certs/$hash.0"
+		check
+		names "warn  tls-certificate $pem: signs itself: clients refuse it unless they have a copy\. Remedy: copy $pem to each client, and name it there \(fetchmail: sslcertfile $pem\)$"
+		lacks 'FAIL  tls'
+	done
+	rm "/etc/ssl/certs/$hash.0"
+}
+
+@test "the remedy for a certificate that signs itself and cannot be used makes a new one in its place" {
+	self late DNS:mail.kpopd.test,DNS:*.kpopd.test
+	openssl x509 -in "$held/late.pem" -signkey "$held/late.key" \
+	    $(expired_dates) -out "$held/late.new"
+	mv "$held/late.new" "$held/late.pem"
+	cp "$held/late.key" "$held/kept.key"
+	is_mended late "FAIL  tls-certificate $held/late.pem: has expired"
+	# It keeps its other names and its key.
+	openssl x509 -in "$held/late.pem" -noout -text | grep -F '*.kpopd.test'
+	cmp "$held/late.key" "$held/kept.key"
+	self soon DNS:mail.kpopd.test -days 3
+	is_mended soon "warn  tls-certificate $held/soon.pem: expires in"
+	self other DNS:other.test
+	is_mended other "FAIL  tls-certificate $held/other.pem: is not for mail"
+	refute grep other.test <(openssl x509 -in "$held/other.pem" -text)
+	self old email:root@kpopd.test
+	is_mended old "warn  tls-certificate $held/old.pem: has mail.kpopd.test only in its subject"
+	self client DNS:mail.kpopd.test -addext extendedKeyUsage=clientAuth
+	is_mended client "FAIL  tls-certificate $held/client.pem: .*purpose"
+}
+
+@test "the remedy for a certificate that signs itself makes another key, if that is weak or in the same file" {
+	new=rsa:1024 self weak DNS:mail.kpopd.test
+	conf_tls "$held/weak.pem" "$held/weak.key" "tls-ciphers ALL:@SECLEVEL=0"
+	is_mended weak "warn  tls-certificate $held/weak.pem: .*key too weak"
+	new=rsa:1024 self weak DNS:mail.kpopd.test
+	conf_tls "$held/weak.pem" "$held/weak.key" "tls-ciphers ALL:@SECLEVEL=2"
+	is_mended weak "FAIL  tls-certificate $held/weak.pem: cannot be used: "
+	self one DNS:other.test
+	cat "$held/one.key" >>"$held/one.pem"
+	chmod 600 "$held/one.pem"
+	conf "tls-certificate $held/one.pem"
+	is_mended one "FAIL  tls-certificate $held/one.pem: is not for mail"
+}
+
+@test "the remedy for a key that is not that of a certificate that signs itself makes a certificate for it" {
+	self one DNS:mail.kpopd.test
+	openssl ecparam -name prime256v1 -genkey -noout -out "$held/one.key"
+	cp "$held/one.key" "$held/kept.key"
+	is_mended one "FAIL  tls-key $held/one.key: is not the key of the certificate $held/one.pem: install the key of this certificate, or a certificate for this key"
+	cmp "$held/one.key" "$held/kept.key"
+}
+
+@test "a new certificate is for all names of the keytab" {
+	local name
+	cp "$WORLD/server.keytab" "$held/two.keytab"
+	for name in pop.kpopd2.test imap.kpopd2.test; do
+		admin "addprinc -randkey pop/$name"
+		admin "ktadd -k $held/two.keytab pop/$name"
+	done
+	sed -i "s,^keytab.*,keytab $held/two.keytab," /etc/kpopd.conf
+	self two DNS:mail.kpopd.test
+	sed -i "s,^keytab.*,keytab $held/two.keytab," /etc/kpopd.conf
+	mended "warn  tls-certificate $held/two.pem: is not for pop.kpopd2.test"
+	for name in mail.kpopd.test pop.kpopd2.test imap.kpopd2.test; do
+		names "ok    tls-certificate $held/two.pem: is for $name"
+	done
+}
+
+@test "a certificate for this host is not blamed if the keytab has keys for another host only" {
+	echo '192.0.2.9 mail2.kpopd.test' >>/etc/hosts
+	admin "addprinc -randkey pop/mail2.kpopd.test"
+	admin "ktadd -k $held/mail2.keytab pop/mail2.kpopd.test"
+	self good DNS:mail.kpopd.test
+	check -k "$held/mail2.keytab"
+	names 'FAIL  name mail.kpopd.test: the keytab has no key for a name of this host, but for mail2.kpopd.test: '
+	names "ok    tls-certificate $held/good.pem: is for mail.kpopd.test"
+	lacks '(warn|FAIL)  tls-certificate .*is not for'
+	self bad DNS:other.test
+	check -k "$held/mail2.keytab"
+	names "FAIL  tls-certificate $held/bad.pem: is not for mail.kpopd.test, but for other.test"
+	# If both are for the other host, that is the one that clients know.
+	self both DNS:mail2.kpopd.test
+	check -k "$held/mail2.keytab"
+	names "ok    tls-certificate $held/both.pem: is for mail2.kpopd.test"
+	sed -i /mail2/d /etc/hosts
+}
+
+@test "no TLS is warned about, because fetchmail needs it" {
+	local how
+	for how in '' 'tls no'; do
+		conf ${how:+"$how"}
+		check
+		names 'warn  tls: is not offered: clients that demand TLS, as fetchmail does by default, refuse to log in\. Remedy: set tls-certificate and tls-key in /etc/kpopd\.conf, as README\.md does in its steps 3 and 4'
+	done
+	conf
+	kinit -k -t "$WORLD/keytabs/alice.keytab" alice
+	echo 'poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice' \
+	    >"$held/fetchmailrc"
+	chmod 600 "$held/fetchmailrc"
+	run timeout 20 fetchmail --nodetach --nosyslog -f "$held/fetchmailrc" \
+	    --pidfile "$held/pid" -i "$held/ids" --mda cat
+	[[ $status -ne 0 && $output == *"upgrade to TLS failed"* ]] ||
+	    { echo "$output"; return 1; }
+	certificate right
+	conf_tls "$held/right.pem" "$held/right.key" 'tls no'
+	check
+	names 'warn  tls: is not offered: .*\. Remedy: remove the option tls \(-T\)$'
+}
+
 @test "a certificate of an authority that this system does not know is warned about, and others are refused" {
 	local ca=/etc/ssl/certs/kpopd-test.pem hash
 	certificate right
 	check
-	names "warn  tls-certificate $held/right.pem: neither this file nor this system has the issuer /CN=throwaway-ca: clients without the issuer refuse the certificate\. Remedy: \(echo; cat ISSUER.pem\) >>$held/right.pem"
-	bash -c "${remedy/ISSUER.pem/$WORLD/tls/ca.pem}"
+	names "warn  tls-certificate $held/right.pem: neither this file nor this system has the issuer /CN=throwaway-ca: clients without the issuer refuse the certificate\. Remedy: get the certificate of this issuer from your CA, and append it to $held/right.pem$"
+	cat "$WORLD/tls/ca.pem" >>"$held/right.pem"
 	check
-	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca, which this system does not trust: other clients that do not trust it refuse the certificate\. Remedy: on each client: "
+	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca, which this system does not trust: other clients that do not trust it refuse the certificate\. Remedy: copy $held/right.pem, which contains the certificate of this authority, to each client, and name it there \(fetchmail: sslcertfile $held/right.pem\)$"
 	client_takes
 	hash=$(openssl x509 -in "$WORLD/tls/ca.pem" -noout -hash)
 	cp "$WORLD/tls/ca.pem" "/etc/ssl/certs/$hash.0"
@@ -621,7 +785,7 @@ client_takes() {
 	more=extendedKeyUsage=clientAuth certificate client
 	check
 	rm "/etc/ssl/certs/$hash.0"
-	names "FAIL  tls-certificate $held/client.pem: .*purpose.*: clients refuse it\. Remedy: openssl verify "
+	names "FAIL  tls-certificate $held/client.pem: .*purpose.*: clients refuse it\. Remedy: openssl req -new .* # for your CA"
 	refute client_takes
 }
 
@@ -690,8 +854,10 @@ client_takes() {
 	refute offers_tls
 	conf_tls "$held/weak.pem" "$held/weak.key" "tls-ciphers ALL:@SECLEVEL=0"
 	check
-	names "warn  tls-certificate $held/weak.pem: .*key too weak.*: many clients refuse it"
+	names "warn  tls-certificate $held/weak.pem: .*key too weak.*: many clients refuse it\. Remedy: openssl req -new -newkey rsa:2048 -nodes -keyout $held/weak.key.new -subj "
 	offers_tls
+	bash -c "$remedy" | openssl req -noout -verify
+	[ "$(stat -c %a "$held/weak.key.new")" = 600 ]
 }
 
 @test "each line of --check --json is JSON, and no line reaches a terminal raw, whatever bytes a path has" {

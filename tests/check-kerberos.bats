@@ -203,6 +203,18 @@ permit_aes128() {
 	done
 }
 
+@test "kpopd --check names the option keytab where it has looked into libkrb5's keytab" {
+	local hint="libkrb5's default; the option keytab \(-k\) names another"
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check </dev/null
+	has FAIL 'keytab /etc/krb5\.keytab: No such file or directory; this' \
+	    "is $hint"
+	admin "ktadd -norandkey -k /etc/krb5.keytab host/mail.kpopd.test"
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check </dev/null
+	has FAIL 'keytab /etc/krb5\.keytab: it has no key for pop/HOST or pop3/HOST; its principals: host/mail\.kpopd\.test@KPOPD\.TEST; this is' "$hint"
+	check -k "$WORLD/check/none"
+	has FAIL "keytab $WORLD/check/none: No such file or directory\. Rem"
+}
+
 @test "kpopd --check names the keytab of libkrb5 and of KRB5_KTNAME" {
 	cp "$keytab" /etc/krb5.keytab
 	rm "$keytab"
@@ -289,6 +301,7 @@ permit_aes128() {
 	admin "ktrem -k $keytab pop3/mail.kpopd.test"
 	has FAIL 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: ' \
 	    "the KDC's key has kvno $new, the keytab's newest has $old"
+	has FAIL 'ticket pop/.*Remedy: kadmin -q .ktadd '
 	remedy '^FAIL +ticket pop/'
 	check
 	is_fine
@@ -303,6 +316,7 @@ permit_aes128() {
 		    'the KDC has another key'
 		has ok clock
 	done
+	has FAIL 'ticket pop/.*Remedy: kadmin -q .ktadd '
 	remedy '^FAIL +ticket pop'
 	check
 	is_fine
@@ -324,6 +338,7 @@ permit_aes128() {
 	check
 	has FAIL 'ticket pop/mail\.kpopd\.test@' \
 	    'type aes256-cts-hmac-sha1-96, which'
+	has FAIL 'ticket pop/.*Remedy: kadmin -q .ktadd '
 	remedy '^FAIL +ticket pop'
 	check
 	is_fine
@@ -475,6 +490,82 @@ permit_aes128() {
 	has warn 'name elsewhere\.test: ' 'no key for elsewhere\.test'
 	has ok 'name mail\.kpopd\.test: '
 	refute grep '^FAIL  name' <<<"$output"
+}
+
+# only_key HOST: replaces the keytab by one that has only the key pop/HOST.
+only_key() {
+	admin "addprinc -randkey pop/$1"
+	rm "$keytab"
+	admin "ktadd -norandkey -k $keytab pop/$1"
+}
+
+@test "kpopd --check names a keytab that has keys for another host only" {
+	local other
+	echo '192.0.2.9 mail2.kpopd.test' >>/etc/hosts
+	for other in mail2.kpopd.test imap; do
+		only_key "$other"
+		check
+		has FAIL 'name mail\.kpopd\.test: the keytab has no key for a name of this host, but for' \
+		    "$other: " 'clients of this host cannot log in'
+		# With a balancer this may be right.
+		check -s "pop/$other"
+		has warn 'name mail\.kpopd\.test: the keytab has no key for a name of this host, but for' "$other: "
+		refute grep '^FAIL  name' <<<"$output"
+		check -x 192.0.2.1
+		refute grep '^FAIL  name' <<<"$output"
+		check
+		remedy '^FAIL +name'
+		check
+		has ok 'name mail\.kpopd\.test: '
+		refute grep '^FAIL  name' <<<"$output"
+		admin "delprinc -force pop/$other"
+	done
+}
+
+@test "kpopd --check finds the names of this host by their addresses, too" {
+	echo '192.0.2.5 service.kpopd.test' >>/etc/hosts
+	ip addr add 192.0.2.5/32 dev lo
+	only_key service.kpopd.test
+	check
+	ip addr del 192.0.2.5/32 dev lo
+	has ok 'name service\.kpopd\.test: '
+	refute grep '^FAIL  name' <<<"$output"
+	admin 'delprinc -force pop/service.kpopd.test'
+}
+
+@test "kpopd --check names a host name whose address leads back to localhost, and never makes a key for that" {
+	local hosts
+	edit '/rdns/d'
+	for hosts in $'127.0.0.1 localhost\n127.0.0.1 mail.kpopd.test' \
+	    $'127.0.0.1\tlocalhost mail.kpopd.test mail mail-2' \
+	    $'127.0.0.1 localhost mail.kpopd.test\n::1 localhost mail'; do
+		for name in mail.kpopd.test mail; do
+			[[ $hosts == *" $name"* ]] || continue
+			hostname "$name"
+			echo "$hosts" >/etc/hosts
+			check
+			has warn 'name mail\.kpopd\.test: its address leads back to localhost, by /etc/hosts or the DNS: ' \
+			    'ask for pop/localhost'
+			refute grep '^FAIL  name' <<<"$output"
+			refute grep 'Remedy: .*pop/localhost' <<<"$output"
+			remedy 'name mail\.kpopd\.test: '
+			check
+			has ok 'name mail\.kpopd\.test: '
+			refute grep 'leads back' <<<"$output"
+			grep -q '^127\.0\.0\.1[[:space:]]*localhost' /etc/hosts
+			[[ $hosts != *mail-2* ]] ||
+			    grep -q '^127\.0\.0\.1.* mail-2$' /etc/hosts
+		done
+	done
+	# Without any key, the key is for the host's own name.
+	hostname mail.kpopd.test
+	echo '127.0.0.1 localhost mail.kpopd.test' >/etc/hosts
+	rm "$keytab"
+	check
+	has FAIL "keytab $keytab: " 'ktadd .* pop/mail\.kpopd\.test'
+	hostname localhost
+	check
+	has FAIL "keytab $keytab: " 'Remedy: hostnamectl set-hostname '
 }
 
 @test "kpopd --check names keys whose types are weak or not permitted" {
