@@ -54,15 +54,23 @@ options_log_refusal(const char *why, const char *what)
 	log_end(EXIT_USAGE);
 }
 
-void
-options_refuse(const struct options *o, const char *why, const char *what)
+/* Reports why kpopd cannot start. Then prints the usage if it may help. */
+static _Noreturn void
+refuse(const struct options *o, const char *why, const char *what,
+    bool has_usage)
 {
 	if (!o->by_hand)
 		options_log_refusal(why, what);
 	fprintf(stderr, "kpopd: %s%s\n", why, what);
-	if (!reading.is_file)
+	if (has_usage)
 		table_print_usage();
 	exit(EXIT_USAGE);
+}
+
+void
+options_refuse(const struct options *o, const char *why, const char *what)
+{
+	refuse(o, why, what, false);
 }
 
 /*
@@ -383,7 +391,7 @@ options_find_mistake(const char **why, const char **what, const char **from)
 void
 options_refuse_mistake(const struct options *o)
 {
-	options_refuse(o, reading.why, reading.what);
+	refuse(o, reading.why, reading.what, !reading.is_file);
 }
 
 /* Returns true if both texts are NULL, or if both are there and are equal. */

@@ -104,7 +104,11 @@ struct options_difference {
 bool options_differ(size_t *row, const struct options *here,
     const struct options *there, struct options_difference *d);
 
-/* Reports the mistake and ends the process, as options_refuse does. */
+/*
+ * Reports the mistake and ends the process, as options_refuse does. If the
+ * command line has the mistake, and kpopd was started by hand, also prints the
+ * usage.
+ */
 _Noreturn void options_refuse_mistake(const struct options *o);
 
 /*
@@ -116,9 +120,8 @@ bool options_have_changed(void);
 
 /*
  * Reports why kpopd cannot start: the text why, followed by the text what. If
- * kpopd was started by hand, prints this to standard error, and the usage
- * unless the reason is in the file; otherwise logs it. Ends the process with
- * status 2.
+ * kpopd was started by hand, prints this to standard error; otherwise logs it.
+ * Ends the process with status 2.
  */
 _Noreturn void options_refuse(const struct options *o, const char *why,
     const char *what);

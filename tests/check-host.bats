@@ -186,6 +186,23 @@ refuses_as_named() {
 	ENOSYS seccomp
 	EPERM seccomp landlock_create_ruleset
 	END
+	# A journal needs no usage.
+	run "$poor" -e EPERM seccomp -- "$KPOPD_BUILD/kpopd" --recover \
+	    -d "$state" </dev/null
+	[[ $status -eq 2 && $output == "kpopd: the sandbox cannot be made: "* ]]
+	[[ $output != *usage:* ]]
+}
+
+@test "kpopd prints the usage only after a mistake of the command line" {
+	local command
+	for command in "--recover -d $state" ""; do
+		run setpriv --reuid alice --clear-groups "$KPOPD_BUILD/kpopd" \
+		    $command </dev/null
+		[[ $status -eq 2 && ${#lines[@]} -eq 1 ]] ||
+		    { echo "$output"; return 1; }
+	done
+	run "$KPOPD_BUILD/kpopd" -q </dev/null
+	[[ $status -eq 2 && $output == *"usage: kpopd"* ]]
 }
 
 @test "a missing user of kpopd is named, and the remedy makes it" {
