@@ -143,6 +143,7 @@ is_this_service(struct check *c, struct entry *e)
 {
 	static struct options there;
 	const char *why, *what, *why_here, *what_here, *from;
+	unsigned line;
 	bool is_enabled = *e->disabled == '\0';
 
 	if (!e->is_kpopd)
@@ -150,7 +151,7 @@ is_this_service(struct check *c, struct entry *e)
 	why = options_read_other(&there, e->count, e->words, &what);
 	/* A mistake of the file has its own line. */
 	if (why != NULL && is_enabled &&
-	    (!options_find_mistake(&why_here, &what_here, &from) ||
+	    (!options_find_mistake(&why_here, &what_here, &from, &line) ||
 		strcmp(why, why_here) != 0))
 		check_fail(c, "service", e->place,
 		    check_remedy(c, "correct the options in %s", e->place),

@@ -34,6 +34,7 @@ struct reading {
 	struct given given[TABLE_MOST];
 	const char *config; /* the file's path */
 	bool is_file;       /* the mistake is in the file */
+	unsigned line;      /* of the file; 0: all of it, or the command line */
 	char why[512];      /* the mistake; "": none */
 	const char *what;   /* follows it */
 };
@@ -95,18 +96,27 @@ locate_option(const struct reading *g, const struct table_row *r,
 	return text;
 }
 
-/*
- * Keeps a mistake if it is the first. is_file: the file has it. Returns false.
- */
+/* Keeps a mistake if it is the first. Returns false. */
 static bool
-keep_mistake(struct reading *g, bool is_file, const char *why, const char *what)
+keep_mistake(struct reading *g, const char *why, const char *what)
 {
 	if (*g->why != '\0')
 		return false;
 	strlcpy(g->why, why, sizeof(g->why));
-	g->is_file = is_file;
 	g->what = what;
 	return false;
+}
+
+/* Keeps a mistake of an option, on the command line or in the file. */
+static bool
+keep_option_mistake(struct reading *g, const struct given *given,
+    const char *why, const char *what)
+{
+	if (*g->why == '\0' && given->on_line == NULL) {
+		g->is_file = true;
+		g->line = given->line;
+	}
+	return keep_mistake(g, why, what);
 }
 
 /* Keeps a mistake of the file in this line (0: in all of it). Returns false. */
@@ -122,7 +132,8 @@ keep_file_mistake(struct reading *g, unsigned line, const char *why,
 		snprintf(text, sizeof(text), "%.200s:%u: %s", path, line, why);
 	else
 		snprintf(text, sizeof(text), "%.200s: %s", path, why);
-	return keep_mistake(g, true, text, what);
+	return keep_option_mistake(g, &(struct given){ .line = line }, text,
+	    what);
 }
 
 /* Reads the option of one row, if it is given. */
@@ -143,7 +154,7 @@ read_row(struct reading *g, struct options *o, const struct table_row *r)
 		return true;
 	snprintf(why, sizeof(why), "%s takes %s, not ",
 	    locate_option(g, r, place), r->takes);
-	return keep_mistake(g, given->on_line == NULL, why, text);
+	return keep_option_mistake(g, given, why, text);
 }
 
 /*
@@ -173,8 +184,7 @@ keep_unknown(struct reading *g, int letter, char *const argv[])
 	snprintf(why, sizeof(why),
 	    "unknown option, or its argument is missing or unwanted: %s",
 	    letter != 0 ? log_words(&t, option) : "");
-	return keep_mistake(g, false, why,
-	    letter != 0 ? "" : option_word(argv));
+	return keep_mistake(g, why, letter != 0 ? "" : option_word(argv));
 }
 
 /*
@@ -244,7 +254,7 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 			while (r->letter != c)
 				r++;
 		if ((r->where & AT_ONCE) != 0 && g == &other) {
-			is_right = keep_mistake(g, false,
+			is_right = keep_mistake(g,
 			    "serves no client: ", option_word(argv));
 			continue;
 		}
@@ -257,8 +267,7 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 	    g->given[table_find("check") - options_table].on_line != NULL)
 		o->check.user = argv[optind++];
 	if (optind < argc)
-		return keep_mistake(g, false,
-		    "unexpected argument: ", argv[optind]);
+		return keep_mistake(g, "unexpected argument: ", argv[optind]);
 	return is_right;
 }
 
@@ -326,7 +335,7 @@ check_certificate(struct reading *g, const struct options *o, const char *name)
 	snprintf(why, sizeof(why),
 	    "%s needs a certificate: -c, tls-certificate",
 	    locate_option(g, r, place));
-	return keep_mistake(g, given->on_line == NULL, why, "");
+	return keep_option_mistake(g, given, why, "");
 }
 
 /* Sets the defaults that depend on other options, or on the host. */
@@ -380,11 +389,13 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 }
 
 bool
-options_find_mistake(const char **why, const char **what, const char **from)
+options_find_mistake(const char **why, const char **what, const char **from,
+    unsigned *line)
 {
 	*why = reading.why;
 	*what = reading.what;
 	*from = reading.is_file ? reading.config : NULL;
+	*line = reading.line;
 	return *reading.why != '\0';
 }
 

@@ -75,10 +75,11 @@ bool options_read(struct options *o, int argc, char **argv, bool by_hand);
 /*
  * Returns true if options_read has found a mistake: the text *why, followed by
  * the text *what. *from is the path of the file that has the mistake, or NULL
- * if the command line has it.
+ * if the command line has it. *line is the number of the line in the file; 0:
+ * the whole file is wrong.
  */
 bool options_find_mistake(const char **why, const char **what,
-    const char **from);
+    const char **from, unsigned *line);
 
 /*
  * Reads the command line of another kpopd, and the file that it names, into *o.

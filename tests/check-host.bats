@@ -142,10 +142,19 @@ refuses_as_named() {
 	    $'\x1b[31m red'; do
 		conf "# a comment" "$line"
 		refuses_as_named 'options /etc/kpopd.conf: /etc/kpopd.conf:4: '
-		[[ $remedy == "vi /etc/kpopd.conf" ]]
+		[[ $remedy == "vi +4 /etc/kpopd.conf" ]]
 	done
+	printf 'keytab \0\n' >/etc/kpopd.conf
+	check
+	names 'FAIL  options /etc/kpopd.conf: /etc/kpopd.conf:1: a control char'
+	[[ $remedy == "vi +1 /etc/kpopd.conf" ]]
+	head -c 70000 /dev/zero | tr '\0' '\n' >/etc/kpopd.conf
+	check
+	names 'FAIL  options /etc/kpopd.conf: /etc/kpopd.conf: it has more than'
+	[[ $remedy == "vi /etc/kpopd.conf" ]]
 	conf "tls-ciphers AES"
 	refuses_as_named 'options /etc/kpopd.conf: /etc/kpopd.conf:3: '
+	[[ $remedy == "vi +3 /etc/kpopd.conf" ]]
 	conf
 	check -t soon
 	names 'FAIL  options: -t takes seconds, as 30:600, not soon\. Remedy: kpopd --help'
