@@ -195,23 +195,25 @@ is_conflict(const struct entry *a, const struct entry *b)
 	    (a->by != b->by || strcmp(a->address, b->address) == 0);
 }
 
-/* Returns a command or sentence that disables an entry. */
+/*
+ * Returns the command that enables or disables an entry of xinetd or inetd;
+ * NULL if none is known.
+ */
+static const char *
+mend_entry(struct check *c, const struct entry *e)
+{
+	if (*e->mend == '\0')
+		return NULL;
+	return check_remedy(c, "%s && %s", e->mend, entry_restart(e->by));
+}
+
+/* Returns a command that disables an entry; NULL if none is known. */
 static const char *
 disable(struct check *c, const struct entry *e)
 {
-	switch (e->by) {
-	case BY_SYSTEMD:
-		return check_remedy(c, "systemctl disable --now %s", e->place);
-	case BY_XINETD:
-		return check_remedy(c,
-		    "write disable = yes into %s, then: service xinetd restart",
-		    e->place);
-	default:
-		return check_remedy(c,
-		    "write # before the line %s, then: "
-		    "service openbsd-inetd restart",
-		    e->place);
-	}
+	if (e->by != BY_SYSTEMD)
+		return mend_entry(c, e);
+	return check_remedy(c, "systemctl disable --now %s", e->place);
 }
 
 /* Prints the entries that have one port with another one. */
@@ -232,29 +234,17 @@ check_conflicts(struct check *c, const struct entries *all)
 		}
 }
 
-/* Returns a command or sentence that enables an entry. */
+/* Returns a command that enables an entry; NULL if none is known. */
 static const char *
 enable(struct check *c, const struct entry *e)
 {
-	switch (e->by) {
-	case BY_SYSTEMD:
-		return check_remedy(c, "%s%s%ssystemctl enable --now %s",
-		    strstr(e->disabled, "masked") != NULL ?
-			"systemctl unmask " :
-			"",
-		    strstr(e->disabled, "masked") != NULL ? e->place : "",
-		    strstr(e->disabled, "masked") != NULL ? " && " : "",
-		    e->place);
-	case BY_XINETD:
-		return check_remedy(c,
-		    "write disable = no into %s, then: service xinetd restart",
-		    e->place);
-	default:
-		return check_remedy(c,
-		    "remove # from the line %s, then: "
-		    "service openbsd-inetd restart",
-		    e->place);
-	}
+	bool is_masked = strstr(e->disabled, "masked") != NULL;
+
+	if (e->by != BY_SYSTEMD)
+		return mend_entry(c, e);
+	return check_remedy(c, "%s%s%ssystemctl enable --now %s",
+	    is_masked ? "systemctl unmask " : "", is_masked ? e->place : "",
+	    is_masked ? " && " : "", e->place);
 }
 
 /*
@@ -432,15 +422,9 @@ check_socket(struct check *c, const struct entries *all, unsigned port,
 static const char *
 start_again(struct check *c, const struct entry *e)
 {
-	switch (e->by) {
-	case BY_SYSTEMD:
-		return check_remedy(c, "systemctl restart %s", e->place);
-	case BY_XINETD:
-		/* The file may have a mistake in another attribute. */
-		return "service xinetd restart, and read what xinetd logs";
-	default:
-		return "service openbsd-inetd restart";
-	}
+	if (e->by != BY_SYSTEMD)
+		return entry_restart(e->by);
+	return check_remedy(c, "systemctl restart %s", e->place);
 }
 
 /*

@@ -5,8 +5,6 @@
  */
 #include "config.h"
 
-#include <sys/stat.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,11 +244,9 @@ check_systemd(struct entries *all)
 {
 	char names[UNITS_MOST][UNIT_NAME];
 	struct unit u;
-	struct stat st;
 	size_t count;
 
-	/* This directory exists if systemd is the first process. */
-	if (lstat("/run/systemd/system", &st) == -1 || !S_ISDIR(st.st_mode))
+	if (!entry_has_systemd())
 		return;
 	count = list_sockets(all->c, names);
 	for (size_t i = 0; i < count; i++)

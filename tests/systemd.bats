@@ -604,6 +604,40 @@ check_says() {
 	done
 }
 
+# check_mends PATTERN: runs kpopd --check in the container, and the remedy of
+# the line that matches the pattern. Returns true if another check has no such
+# line.
+check_mends() {
+	check_says "$1"
+	remedy=$(grep -aE -m 1 -- "^$1" <<<"$checked")
+	remedy=${remedy#*. Remedy: }
+	inside bash -c "$remedy" 3>&-
+	check_says 'ok +sandbox'
+	refute grep -aE -- "^$1" <<<"$checked"
+}
+
+# is_content: returns true if the last check has nothing to say about the
+# superservers but where kpopd listens.
+is_content() {
+	refute grep -aE '^(FAIL|warn) +(service|port|systemd|xinetd)' \
+	    <<<"$checked"
+}
+
+@test "the remedy of kpopd --check enables kpopd in xinetd's file, and restarts xinetd" {
+	stop_all
+	inside systemctl disable -q kpopd.socket
+	inside systemctl mask -q kpopd.socket kpopd-each.socket
+	inside systemctl start xinetd
+	check_mends "FAIL  service /etc/xinetd.d/kpop: no superserver starts kpopd for KPOP: it contains disable = yes\\. Remedy: sed -i 's/.*/' /etc/xinetd.d/kpop && systemctl restart xinetd\$"
+	check_says 'ok    port 1109: xinetd \(pid [0-9]+\) listens'
+	check_mends 'warn  service kpopd-recover.service: it is disabled'
+	inside systemctl disable -q kpopd-recover.service
+	inside systemctl stop xinetd
+	sed -i '/disable/s/no/yes/' "$root/etc/xinetd.d/kpop"
+	inside systemctl unmask -q kpopd.socket kpopd-each.socket
+	inside systemctl enable -q kpopd.socket
+}
+
 @test "kpopd --check names a unit that is disabled, masked, inactive, broken, or starts kpopd with other options" {
 	serve kpopd.socket
 	inside systemctl enable -q kpopd.socket
