@@ -28,7 +28,11 @@ struct entry {
 	int count;
 	char text[2048];
 	char environment[512]; /* words NAME=VALUE */
-	bool has_failed;       /* systemd has given it up */
+	bool is_active;        /* systemd listens for it */
+	/* of systemd, for all connections; "": one for each connection */
+	char service[128];
+	/* 0; more: another entry is rather the one that is meant to be used */
+	unsigned doubt;
 	/*
 	 * the command that enables it if it is disabled, or disables it, before
 	 * the superserver is restarted; "": none is known

@@ -216,6 +216,41 @@ disable(struct check *c, const struct entry *e)
 	return check_remedy(c, "systemctl disable --now %s", e->place);
 }
 
+/* Returns true if the superserver of an entry has the entry's port. */
+static bool
+is_served(const struct entry *e)
+{
+	static struct port_use u;
+
+	if (e->by == BY_SYSTEMD)
+		return e->is_active;
+	if (!port_find(e->port, &u))
+		return false;
+	for (size_t i = 0; i < u.count; i++)
+		if (u.holders[i].uid == 0 &&
+		    is_superserver(e->by, u.holders[i].program))
+			return true;
+	return false;
+}
+
+/*
+ * Returns the entry to disable of two that have one port: not that of kpopd,
+ * not the one that serves now, not the one that is meant to be used.
+ */
+static const struct entry *
+choose_surplus(const struct entry *a, const struct entry *b)
+{
+	bool serves_a, serves_b;
+
+	if (a->is_kpopd != b->is_kpopd)
+		return a->is_kpopd ? b : a;
+	serves_a = is_served(a);
+	serves_b = is_served(b);
+	if (serves_a != serves_b)
+		return serves_a ? b : a;
+	return a->doubt > b->doubt ? a : b;
+}
+
 /* Prints the entries that have one port with another one. */
 static void
 check_conflicts(struct check *c, const struct entries *all)
@@ -223,14 +258,16 @@ check_conflicts(struct check *c, const struct entries *all)
 	for (size_t i = 0; i < all->count; i++)
 		for (size_t k = i + 1; k < all->count; k++) {
 			const struct entry *a = &all->all[i];
-			const struct entry *b = &all->all[k];
+			const struct entry *b = &all->all[k], *surplus;
 
-			if (is_conflict(a, b))
-				check_fail(c, "service", b->place,
-				    disable(c, a->is_kpopd ? b : a),
-				    "%s and %s both have port %u: only one of "
-				    "them can listen",
-				    a->place, b->place, a->port);
+			if (!is_conflict(a, b))
+				continue;
+			surplus = choose_surplus(a, b);
+			check_fail(c, "service", surplus->place,
+			    disable(c, surplus),
+			    "%s and %s both have port %u: only one of them can "
+			    "listen",
+			    a->place, b->place, a->port);
 		}
 }
 
@@ -260,11 +297,12 @@ find_disabled_entry(const struct entries *all, const bool is_this[])
 
 	for (size_t i = 0; i < all->count; i++) {
 		const struct entry *e = &all->all[i];
+		bool is_better = found == NULL ||
+		    (e->by == BY_SYSTEMD && found->by != BY_SYSTEMD &&
+			!has_xinetd) ||
+		    (e->by == found->by && e->doubt < found->doubt);
 
-		if (is_this[i] &&
-		    (found == NULL ||
-			(e->by == BY_SYSTEMD && found->by != BY_SYSTEMD &&
-			    !has_xinetd)))
+		if (is_this[i] && is_better)
 			found = e;
 	}
 	return found;
@@ -313,7 +351,8 @@ find_served(const struct entries *all, unsigned port, const char *program)
 		const struct entry *e = &all->all[i];
 
 		if (e->is_kpopd && *e->disabled == '\0' && e->port == port &&
-		    is_superserver(e->by, program))
+		    is_superserver(e->by, program) &&
+		    (e->by != BY_SYSTEMD || e->is_active))
 			return e;
 	}
 	return NULL;

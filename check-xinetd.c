@@ -500,6 +500,8 @@ add_service(struct entries *all, const struct xinetd *x,
 		return;
 	strlcpy(e->disabled, find_disabled(x, s), sizeof(e->disabled));
 	mend_service(x, s, *e->disabled == '\0', e->mend);
+	/* It may be a copy that an editor or a package has left. */
+	e->doubt = s->is_ignored ? 2 : 0;
 	e->port = *s->port != '\0' ? own_port(s) : entry_port(s->name);
 	strlcpy(e->address, *s->bind != '\0' ? s->bind : s->interface,
 	    sizeof(e->address));

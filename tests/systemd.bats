@@ -623,6 +623,35 @@ is_content() {
 	    <<<"$checked"
 }
 
+@test "the remedies of kpopd --check enable kpopd.socket, and of two sockets for one port they keep the active one" {
+	local names='kpopd(-each)?.socket and kpopd(-each)?.socket'
+	serve kpopd.socket
+	inside systemctl enable -q kpopd.socket
+	inside systemctl disable -q --now kpopd.socket
+	check_mends 'FAIL  service kpopd.socket: no superserver starts kpopd for KPOP: it is disabled'
+	check_says 'ok    port 1109: systemd .* listens, for kpopd.socket'
+	is_content
+	inside systemctl enable -q kpopd-each.socket
+	check_says 'ok    port 1109: .* for kpopd.socket'
+	refute grep 'the socket is enabled, but it is inactive' <<<"$checked"
+	check_mends "FAIL  service kpopd-each.socket: $names both have port"
+	is_content
+	inside systemctl enable -q --now kpopd-each.socket
+	check_says 'ok    port 1109: .* for kpopd-each.socket'
+	check_mends "FAIL  service kpopd.socket: $names both have port"
+	check_says 'ok    port 1109: .* for kpopd-each.socket'
+	is_content
+	# The administrator has chosen kpopd-each.socket.
+	inside systemctl stop kpopd-each.socket
+	check_mends 'FAIL  service kpopd-each.socket: the socket is enabled, but it is inactive'
+	inside systemctl disable -q --now kpopd-each.socket
+	inside systemctl mask -q kpopd.socket
+	check_mends 'FAIL  service kpopd-each.socket: no superserver starts'
+	inside systemctl unmask -q kpopd.socket
+	inside systemctl disable -q --now kpopd-each.socket
+	inside systemctl enable -q kpopd.socket
+}
+
 @test "the remedy of kpopd --check enables kpopd in xinetd's file, and restarts xinetd" {
 	stop_all
 	inside systemctl disable -q kpopd.socket
@@ -648,7 +677,7 @@ is_content() {
 	check_says 'warn  service kpopd.socket: the socket is active, but it is disabled, .*Remedy: systemctl enable kpopd.socket' \
 	    'ok    port 1109: systemd'
 	inside systemctl stop kpopd.socket
-	check_says 'FAIL  service kpopd.*.socket: no superserver starts kpopd for KPOP: it is disabled\. Remedy: systemctl enable --now kpopd'
+	check_says 'FAIL  service kpopd.socket: no superserver starts kpopd for KPOP: it is disabled\. Remedy: systemctl enable --now kpopd.socket'
 	inside systemctl mask -q kpopd-each.socket
 	inside systemctl mask -q kpopd.socket
 	check_says 'FAIL  service kpopd.*: it is masked\. Remedy: systemctl unmask kpopd'
