@@ -14,6 +14,7 @@
 
 #define UNITS_MOST 16
 #define UNIT_NAME 128 /* bytes with the NUL */
+#define RECOVERY "kpopd-recover.service"
 /* The characters of units' names; see systemd.unit(5). */
 #define UNIT_CHARACTERS                                                        \
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"                 \
@@ -254,6 +255,17 @@ check_unit(const struct entries *all, const struct unit *u)
 		    "the socket is enabled, but it is %s", u->active);
 }
 
+/* Returns true if a superserver other than systemd starts kpopd. */
+static bool
+has_other_superserver(const struct entries *all)
+{
+	for (size_t i = 0; i < all->count; i++)
+		if (all->all[i].is_kpopd && all->all[i].by != BY_SYSTEMD &&
+		    *all->all[i].disabled == '\0')
+			return true;
+	return false;
+}
+
 /*
  * Checks whether removals that a crash interrupted are finished at boot. The
  * sockets of kpopd start the service for that, but xinetd and inetd do not.
@@ -262,18 +274,32 @@ static void
 check_recovery(const struct entries *all)
 {
 	static const char *const argv[] = { "systemctl", "show", "--no-pager",
-		"--property=UnitFileState", "--", "kpopd-recover.service",
-		NULL };
-	bool is_needed = false;
+		"--property=UnitFileState,ActiveState,SubState,Result", "--",
+		RECOVERY, NULL };
+	char file[32] = "", active[32] = "", sub[32] = "", result[32] = "";
+	char *rest = output, *line;
 
-	for (size_t i = 0; i < all->count; i++)
-		if (all->all[i].is_kpopd && all->all[i].by != BY_SYSTEMD &&
-		    *all->all[i].disabled == '\0')
-			is_needed = true;
-	if (is_needed && ask_systemd(all->c, argv) &&
-	    strstr(output, "=disabled") != NULL)
-		check_warn(all->c, "service", "kpopd-recover.service",
-		    "systemctl enable kpopd-recover.service",
+	if (!ask_systemd(all->c, argv))
+		return;
+	while ((line = entry_line(&rest)) != NULL) {
+		take_property(line, "UnitFileState", file, sizeof(file));
+		take_property(line, "ActiveState", active, sizeof(active));
+		take_property(line, "SubState", sub, sizeof(sub));
+		take_property(line, "Result", result, sizeof(result));
+	}
+	if (strcmp(active, "failed") == 0 ||
+	    strncmp(sub, "auto-restart", strlen("auto-restart")) == 0)
+		check_warn(all->c, "service", RECOVERY,
+		    "systemctl reset-failed " RECOVERY
+		    "; systemctl restart " RECOVERY
+		    " || { journalctl --sync; journalctl -n 20 -u " RECOVERY
+		    "; }",
+		    "it has failed (%s), so a removal that a crash interrupted "
+		    "waits for the user's next login",
+		    result);
+	if (has_other_superserver(all) && strcmp(file, "disabled") == 0)
+		check_warn(all->c, "service", RECOVERY,
+		    "systemctl enable " RECOVERY,
 		    "it is disabled, so a removal that a crash interrupts "
 		    "waits for the user's next login");
 }

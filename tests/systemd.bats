@@ -652,6 +652,38 @@ is_content() {
 	inside systemctl enable -q kpopd.socket
 }
 
+# recovery_has_ended: waits until systemd has given the recovery up, which it
+# does after three attempts, or waits with the next attempt for long.
+recovery_has_ended() {
+	local state='inside systemctl is-active kpopd-recover.service'
+	[ "$setting" = RestartSec=900 ] || await 9 "[ \"\$($state)\" = failed ]"
+}
+
+@test "kpopd --check names a recovery that has failed or waits for another attempt, and the remedy mends it" {
+	local line='warn  service kpopd-recover.service: ' setting
+	serve kpopd.socket
+	check_says 'ok    port 1109: '
+	is_content
+	for setting in RestartSec=900 Restart=no RestartSec=100ms; do
+		drop_in kpopd-recover.service "[Service]" "$setting"
+		inside systemctl stop kpopd-recover.service
+		forget_starts
+		obstruct options
+		refute inside systemctl start kpopd-recover.service
+		recovery_has_ended
+		check_says "$line.*\\((exit-code|start-limit-hit)\\),.*Remedy: "
+		# The remedy shows the reason, if it does not mend.
+		remedy=$(grep -aE -m 1 "^$line" <<<"$checked")
+		run inside bash -c "${remedy#*. Remedy: }"
+		[[ $output == *"unknown word: unknown"* ]]
+		recovery_has_ended
+		mend options
+		check_mends "$line"
+		inside systemctl is-active -q kpopd-recover.service
+	done
+	drop_out kpopd-recover.service
+}
+
 @test "the remedy of kpopd --check enables kpopd in xinetd's file, and restarts xinetd" {
 	stop_all
 	inside systemctl disable -q kpopd.socket
