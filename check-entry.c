@@ -12,12 +12,13 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check-entry.h"
-#include "path.h"
+#include "check-program.h"
 
 #define BLANKS " \t\r"
 
@@ -60,14 +61,33 @@ entry_set_command(struct entry *e, const char *program, const char *arguments)
 	e->is_kpopd = strcmp(last_component(e->program), "kpopd") == 0;
 }
 
-const char *
-entry_name(enum superserver by)
+bool
+entry_has_systemd(void)
 {
-	static const char *const names[] = { [BY_XINETD] = "xinetd",
-		[BY_INETD] = "inetd",
-		[BY_SYSTEMD] = "systemd" };
+	struct stat st;
 
-	return names[by];
+	/* This directory exists if systemd is the first process. */
+	return lstat("/run/systemd/system", &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+const char *
+entry_restart(enum superserver by)
+{
+	static char text[64];
+	const char *name = "xinetd";
+	char path[PATH_MAX];
+
+	if (by == BY_INETD && program_find("inetutils-inetd", path))
+		name = "inetutils-inetd";
+	else if (by == BY_INETD && program_find("rlinetd", path))
+		name = "rlinetd";
+	else if (by == BY_INETD && program_find("inetd", path))
+		name = "openbsd-inetd";
+	if (entry_has_systemd())
+		snprintf(text, sizeof(text), "systemctl restart %s", name);
+	else
+		snprintf(text, sizeof(text), "service %s restart", name);
+	return text;
 }
 
 char *

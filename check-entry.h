@@ -28,7 +28,16 @@ struct entry {
 	int count;
 	char text[2048];
 	char environment[512]; /* words NAME=VALUE */
-	bool has_failed;       /* systemd has given it up */
+	bool is_active;        /* systemd listens for it */
+	/* of systemd, for all connections; "": one for each connection */
+	char service[128];
+	/* 0; more: another entry is rather the one that is meant to be used */
+	unsigned doubt;
+	/*
+	 * the command that enables it if it is disabled, or disables it, before
+	 * the superserver is restarted; "": none is known
+	 */
+	char mend[CHECK_COMMAND];
 };
 
 /* The services of all superservers. */
@@ -50,8 +59,14 @@ struct entry *entry_add(struct entries *s, enum superserver by,
 void entry_set_command(struct entry *e, const char *program,
     const char *arguments);
 
-/* Returns the superserver's name. */
-const char *entry_name(enum superserver by);
+/*
+ * Returns the command that restarts xinetd or inetd, so that it reads its files
+ * again.
+ */
+const char *entry_restart(enum superserver by);
+
+/* Returns true if systemd is the first process. */
+bool entry_has_systemd(void);
 
 /*
  * Splits the next word off *text: the bytes up to one of the separators.

@@ -93,6 +93,8 @@ add_inetd_line(struct entries *all, unsigned number, char *line)
 	if (is_comment)
 		strlcpy(e->disabled, "the line is a comment",
 		    sizeof(e->disabled));
+	snprintf(e->mend, sizeof(e->mend), "sed -E -i '%us/%s/' " INETD_CONF,
+	    number, is_comment ? "^(#<off>)?[#[:space:]]*/" : "^/#");
 	e->port = entry_port(inetd_service_of(field[SERVICE]));
 	/* A service may have one line for IPv4 and one for IPv6. */
 	snprintf(e->address, sizeof(e->address), "%.*s %s",

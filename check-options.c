@@ -24,10 +24,10 @@
 
 /*
  * Makes the command that mends the file of options: its owner, mode or type if
- * these are wrong, or else its text.
+ * these are wrong, or else its text, at this line if it is not 0.
  */
 static const char *
-mend_options_file(struct check *c, const char *path)
+mend_options_file(struct check *c, const char *path, unsigned line)
 {
 	struct check_word w;
 	struct stat st, target;
@@ -44,6 +44,8 @@ mend_options_file(struct check *c, const char *path)
 		return check_remedy(c, "chmod 644 %s", w.text);
 	if (target.st_size == 0)
 		return check_remedy(c, "echo '# kpopd.conf(5)' >%s", w.text);
+	if (line > 0)
+		return check_remedy(c, "vi +%u %s", line, w.text);
 	return check_remedy(c, "vi %s", w.text);
 }
 
@@ -55,7 +57,7 @@ check_options_file(struct check *c, const char *path)
 	struct stat st;
 
 	if (lstat(path, &st) == 0)
-		check_ok(c, "options", path, "is in force, without a mistake");
+		check_ok(c, "options", path, "has no mistake");
 	else
 		check_ok(c, "options", path,
 		    "does not exist; the command line and the defaults are in "
@@ -191,10 +193,12 @@ void
 check_options(struct check *c)
 {
 	const char *why, *what, *from;
+	unsigned line;
 
-	if (options_find_mistake(&why, &what, &from))
+	if (options_find_mistake(&why, &what, &from, &line))
 		check_fail(c, "options", from,
-		    from != NULL ? mend_options_file(c, from) : "kpopd --help",
+		    from != NULL ? mend_options_file(c, from, line) :
+				   "kpopd --help",
 		    "%s%s", why, what);
 	else
 		check_options_file(c,

@@ -145,6 +145,7 @@ is_this_service(struct check *c, struct entry *e)
 {
 	static struct options there;
 	const char *why, *what, *why_here, *what_here, *from;
+	unsigned line;
 	bool is_enabled = *e->disabled == '\0';
 
 	if (!e->is_kpopd)
@@ -152,7 +153,7 @@ is_this_service(struct check *c, struct entry *e)
 	why = options_read_other(&there, e->count, e->words, &what);
 	/* A mistake of the file has its own line. */
 	if (why != NULL && is_enabled &&
-	    (!options_find_mistake(&why_here, &what_here, &from) ||
+	    (!options_find_mistake(&why_here, &what_here, &from, &line) ||
 		strcmp(why, why_here) != 0))
 		check_fail(c, "service", e->place,
 		    check_remedy(c, "correct the options in %s", e->place),
@@ -196,23 +197,60 @@ is_conflict(const struct entry *a, const struct entry *b)
 	    (a->by != b->by || strcmp(a->address, b->address) == 0);
 }
 
-/* Returns a command or sentence that disables an entry. */
+/*
+ * Returns the command that enables or disables an entry of xinetd or inetd;
+ * NULL if none is known.
+ */
+static const char *
+mend_entry(struct check *c, const struct entry *e)
+{
+	if (*e->mend == '\0')
+		return NULL;
+	return check_remedy(c, "%s && %s", e->mend, entry_restart(e->by));
+}
+
+/* Returns a command that disables an entry; NULL if none is known. */
 static const char *
 disable(struct check *c, const struct entry *e)
 {
-	switch (e->by) {
-	case BY_SYSTEMD:
-		return check_remedy(c, "systemctl disable --now %s", e->place);
-	case BY_XINETD:
-		return check_remedy(c,
-		    "write disable = yes into %s, then: service xinetd restart",
-		    e->place);
-	default:
-		return check_remedy(c,
-		    "write # before the line %s, then: "
-		    "service openbsd-inetd restart",
-		    e->place);
-	}
+	if (e->by != BY_SYSTEMD)
+		return mend_entry(c, e);
+	return check_remedy(c, "systemctl disable --now %s", e->place);
+}
+
+/* Returns true if the superserver of an entry has the entry's port. */
+static bool
+is_served(const struct entry *e)
+{
+	static struct port_use u;
+
+	if (e->by == BY_SYSTEMD)
+		return e->is_active;
+	if (!port_find(e->port, &u))
+		return false;
+	for (size_t i = 0; i < u.count; i++)
+		if (u.holders[i].uid == 0 &&
+		    is_superserver(e->by, u.holders[i].program))
+			return true;
+	return false;
+}
+
+/*
+ * Returns the entry to disable of two that have one port: not that of kpopd,
+ * not the one that serves now, not the one that is meant to be used.
+ */
+static const struct entry *
+choose_surplus(const struct entry *a, const struct entry *b)
+{
+	bool serves_a, serves_b;
+
+	if (a->is_kpopd != b->is_kpopd)
+		return a->is_kpopd ? b : a;
+	serves_a = is_served(a);
+	serves_b = is_served(b);
+	if (serves_a != serves_b)
+		return serves_a ? b : a;
+	return a->doubt > b->doubt ? a : b;
 }
 
 /* Prints the entries that have one port with another one. */
@@ -222,40 +260,30 @@ check_conflicts(struct check *c, const struct entries *all)
 	for (size_t i = 0; i < all->count; i++)
 		for (size_t k = i + 1; k < all->count; k++) {
 			const struct entry *a = &all->all[i];
-			const struct entry *b = &all->all[k];
+			const struct entry *b = &all->all[k], *surplus;
 
-			if (is_conflict(a, b))
-				check_fail(c, "service", b->place,
-				    disable(c, a->is_kpopd ? b : a),
-				    "%s and %s both have port %u: only one of "
-				    "them can listen",
-				    a->place, b->place, a->port);
+			if (!is_conflict(a, b))
+				continue;
+			surplus = choose_surplus(a, b);
+			check_fail(c, "service", surplus->place,
+			    disable(c, surplus),
+			    "%s and %s both have port %u: only one of them can "
+			    "listen",
+			    a->place, b->place, a->port);
 		}
 }
 
-/* Returns a command or sentence that enables an entry. */
+/* Returns a command that enables an entry; NULL if none is known. */
 static const char *
 enable(struct check *c, const struct entry *e)
 {
-	switch (e->by) {
-	case BY_SYSTEMD:
-		return check_remedy(c, "%s%s%ssystemctl enable --now %s",
-		    strstr(e->disabled, "masked") != NULL ?
-			"systemctl unmask " :
-			"",
-		    strstr(e->disabled, "masked") != NULL ? e->place : "",
-		    strstr(e->disabled, "masked") != NULL ? " && " : "",
-		    e->place);
-	case BY_XINETD:
-		return check_remedy(c,
-		    "write disable = no into %s, then: service xinetd restart",
-		    e->place);
-	default:
-		return check_remedy(c,
-		    "remove # from the line %s, then: "
-		    "service openbsd-inetd restart",
-		    e->place);
-	}
+	bool is_masked = strstr(e->disabled, "masked") != NULL;
+
+	if (e->by != BY_SYSTEMD)
+		return mend_entry(c, e);
+	return check_remedy(c, "%s%s%ssystemctl enable --now %s",
+	    is_masked ? "systemctl unmask " : "", is_masked ? e->place : "",
+	    is_masked ? " && " : "", e->place);
 }
 
 /*
@@ -271,11 +299,12 @@ find_disabled_entry(const struct entries *all, const bool is_this[])
 
 	for (size_t i = 0; i < all->count; i++) {
 		const struct entry *e = &all->all[i];
+		bool is_better = found == NULL ||
+		    (e->by == BY_SYSTEMD && found->by != BY_SYSTEMD &&
+			!has_xinetd) ||
+		    (e->by == found->by && e->doubt < found->doubt);
 
-		if (is_this[i] &&
-		    (found == NULL ||
-			(e->by == BY_SYSTEMD && found->by != BY_SYSTEMD &&
-			    !has_xinetd)))
+		if (is_this[i] && is_better)
 			found = e;
 	}
 	return found;
@@ -324,7 +353,8 @@ find_served(const struct entries *all, unsigned port, const char *program)
 		const struct entry *e = &all->all[i];
 
 		if (e->is_kpopd && *e->disabled == '\0' && e->port == port &&
-		    is_superserver(e->by, program))
+		    is_superserver(e->by, program) &&
+		    (e->by != BY_SYSTEMD || e->is_active))
 			return e;
 	}
 	return NULL;
@@ -429,19 +459,53 @@ check_socket(struct check *c, const struct entries *all, unsigned port,
 	return use.holder != NULL ? use.holder->pid : 0;
 }
 
+/*
+ * Checks whether a listener, which was started for the entry, has the options
+ * that the file has now.
+ */
+static void
+check_listener(struct check *c, const struct entry *e, pid_t pid)
+{
+	static struct options there;
+	const char *what, *name;
+	char shown[PATH_MAX], *words[ENTRY_WORDS];
+
+	memcpy(words, e->words, sizeof(words)); /* getopt may order them */
+	if (!port_find_memory(pid, OPTIONS_SHOWN, shown) ||
+	    options_read_other(&there, e->count, words, &what) != NULL ||
+	    (name = options_find_newer(shown)) == NULL)
+		return;
+	check_warn(c, "service", *e->service != '\0' ? e->service : e->place,
+	    *e->service != '\0' ?
+		check_remedy(c, "systemctl reload %s", e->service) :
+		check_remedy(c, "kill -HUP %d", (int)pid),
+	    "the listener (pid %d) has not read %s since %s was changed there",
+	    (int)pid, there.config != NULL ? there.config : CONFIG_FILE, name);
+}
+
+/* Checks the listeners of kpopd that have a socket of the port. */
+static void
+check_listeners(struct check *c, const struct entries *all, unsigned port,
+    const struct port_use *u)
+{
+	for (size_t i = 0; i < u->count; i++) {
+		const struct port_holder *h = &u->holders[i];
+		const struct entry *e =
+		    judge_socket(all, port, u, h->socket).entry;
+
+		if (e != NULL && h->uid == 0 &&
+		    strcmp(h->program, "kpopd") == 0)
+			check_listener(c, e, h->pid);
+	}
+}
+
 /* Returns a command that makes the superserver of an entry listen. */
 static const char *
 start_again(struct check *c, const struct entry *e)
 {
-	switch (e->by) {
-	case BY_SYSTEMD:
-		return check_remedy(c, "systemctl restart %s", e->place);
-	case BY_XINETD:
-		/* The file may have a mistake in another attribute. */
-		return "service xinetd restart, and read what xinetd logs";
-	default:
-		return "service openbsd-inetd restart";
-	}
+	if (e->by != BY_SYSTEMD)
+		return entry_restart(e->by);
+	return check_remedy(c, "systemctl restart %s", e->place);
 }
 
 /*
@@ -465,6 +529,7 @@ check_port(struct check *c, const struct entries *all, unsigned port,
 	for (size_t i = 0; i < u.sockets; i++)
 		if ((holder = check_socket(c, all, port, &u, i, served)) != 0)
 			served = holder;
+	check_listeners(c, all, port, &u);
 	if (u.sockets == 0 && e != NULL)
 		check_fail(c, "port", name, start_again(c, e),
 		    "nothing listens, although %s is enabled", e->place);

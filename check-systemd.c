@@ -5,8 +5,6 @@
  */
 #include "config.h"
 
-#include <sys/stat.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +14,7 @@
 
 #define UNITS_MOST 16
 #define UNIT_NAME 128 /* bytes with the NUL */
+#define RECOVERY "kpopd-recover.service"
 /* The characters of units' names; see systemd.unit(5). */
 #define UNIT_CHARACTERS                                                        \
 	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"                 \
@@ -27,7 +26,7 @@ static char output[PROGRAM_OUTPUT];
 /* The properties of a socket. A text is "" if systemd does not report it. */
 struct unit {
 	char name[UNIT_NAME], service[UNIT_NAME];
-	char file[32], active[32], result[32], listen[128];
+	char file[32], active[32], result[32], accept[8], listen[128];
 };
 
 /* Runs systemctl. Prints a line if it fails. */
@@ -87,12 +86,26 @@ take_property(const char *line, const char *name, char *text, size_t size)
 		strlcpy(text, line + n + 1, size);
 }
 
+/* Returns true if the socket has a service for each connection. */
+static bool
+is_each(const struct unit *u)
+{
+	return strcmp(u->accept, "yes") == 0;
+}
+
+static bool
+is_enabled(const struct unit *u)
+{
+	return strncmp(u->file, "enabled", 7) == 0;
+}
+
 /* Reads the properties of a socket. */
 static bool
 read_unit(struct check *c, const char *name, struct unit *u)
 {
 	const char *const argv[] = { "systemctl", "show", "--no-pager",
-		"--property=UnitFileState,ActiveState,Result,Listen,Triggers",
+		"--property=UnitFileState,ActiveState,Result,Listen,Triggers,"
+		"Accept",
 		"--", name, NULL };
 	char *rest = output, *line;
 
@@ -106,10 +119,11 @@ read_unit(struct check *c, const char *name, struct unit *u)
 		    sizeof(u->active));
 		take_property(line, "Result", u->result, sizeof(u->result));
 		take_property(line, "Listen", u->listen, sizeof(u->listen));
+		take_property(line, "Accept", u->accept, sizeof(u->accept));
 		take_property(line, "Triggers", u->service, sizeof(u->service));
 	}
 	/* A socket with Accept=yes has a service for each connection. */
-	if (*u->service == '\0' || strchr(u->service, ' ') != NULL)
+	if (*u->service == '\0' || is_each(u))
 		snprintf(u->service, sizeof(u->service), "%.*s@check.service",
 		    (int)strcspn(name, "."), name);
 	return true;
@@ -184,37 +198,72 @@ read_service(struct check *c, const struct unit *u, struct entry *e)
 		    "the service has failed (%s)", result);
 }
 
-/* Adds a socket, and checks its state. */
+/* Adds a socket. */
 static void
 add_unit(struct entries *all, const struct unit *u)
 {
-	struct check *c = all->c;
 	struct entry *e = entry_add(all, BY_SYSTEMD, u->name);
-	bool is_enabled = strncmp(u->file, "enabled", 7) == 0;
-	bool is_active = strcmp(u->active, "active") == 0;
 
 	if (e == NULL)
 		return;
 	e->port = unit_port(u->listen);
-	e->has_failed = strcmp(u->active, "failed") == 0;
-	if (!is_enabled && !is_active && !e->has_failed)
+	e->is_active = strcmp(u->active, "active") == 0;
+	if (!is_enabled(u) && !e->is_active && strcmp(u->active, "failed") != 0)
 		snprintf(e->disabled, sizeof(e->disabled), "it is %s", u->file);
-	read_service(c, u, e);
-	if (e->has_failed)
+	/* README names the others. */
+	e->doubt = (strncmp(u->file, "masked", 6) == 0 ? 2 : 0) + is_each(u);
+	if (!is_each(u))
+		strlcpy(e->service, u->service, sizeof(e->service));
+	read_service(all->c, u, e);
+}
+
+/* Returns true if systemd listens for another socket on this one's port. */
+static bool
+has_rival(const struct entries *all, const struct unit *u)
+{
+	unsigned port = unit_port(u->listen);
+
+	for (size_t i = 0; i < all->count; i++)
+		if (all->all[i].is_active && all->all[i].port == port &&
+		    strcmp(all->all[i].place, u->name) != 0)
+			return true;
+	return false;
+}
+
+/* Checks the state of a socket. */
+static void
+check_unit(const struct entries *all, const struct unit *u)
+{
+	struct check *c = all->c;
+	bool is_active = strcmp(u->active, "active") == 0;
+
+	if (strcmp(u->active, "failed") == 0)
 		check_fail(c, "service", u->name,
 		    check_remedy(c, "systemctl status %s", u->name),
 		    "the socket has failed (%s), and its port is closed",
 		    u->result);
-	else if (is_active && !is_enabled)
+	else if (is_active && !is_enabled(u))
 		check_warn(c, "service", u->name,
 		    check_remedy(c, "systemctl enable %s", u->name),
 		    "the socket is active, but it is %s, so it will not be "
 		    "started at boot",
 		    u->file);
-	else if (is_enabled && !is_active)
+	/* The two sockets of one port have a line of their own. */
+	else if (is_enabled(u) && !is_active && !has_rival(all, u))
 		check_fail(c, "service", u->name,
 		    check_remedy(c, "systemctl start %s", u->name),
 		    "the socket is enabled, but it is %s", u->active);
+}
+
+/* Returns true if a superserver other than systemd starts kpopd. */
+static bool
+has_other_superserver(const struct entries *all)
+{
+	for (size_t i = 0; i < all->count; i++)
+		if (all->all[i].is_kpopd && all->all[i].by != BY_SYSTEMD &&
+		    *all->all[i].disabled == '\0')
+			return true;
+	return false;
 }
 
 /*
@@ -225,18 +274,32 @@ static void
 check_recovery(const struct entries *all)
 {
 	static const char *const argv[] = { "systemctl", "show", "--no-pager",
-		"--property=UnitFileState", "--", "kpopd-recover.service",
-		NULL };
-	bool is_needed = false;
+		"--property=UnitFileState,ActiveState,SubState,Result", "--",
+		RECOVERY, NULL };
+	char file[32] = "", active[32] = "", sub[32] = "", result[32] = "";
+	char *rest = output, *line;
 
-	for (size_t i = 0; i < all->count; i++)
-		if (all->all[i].is_kpopd && all->all[i].by != BY_SYSTEMD &&
-		    *all->all[i].disabled == '\0')
-			is_needed = true;
-	if (is_needed && ask_systemd(all->c, argv) &&
-	    strstr(output, "=disabled") != NULL)
-		check_warn(all->c, "service", "kpopd-recover.service",
-		    "systemctl enable kpopd-recover.service",
+	if (!ask_systemd(all->c, argv))
+		return;
+	while ((line = entry_line(&rest)) != NULL) {
+		take_property(line, "UnitFileState", file, sizeof(file));
+		take_property(line, "ActiveState", active, sizeof(active));
+		take_property(line, "SubState", sub, sizeof(sub));
+		take_property(line, "Result", result, sizeof(result));
+	}
+	if (strcmp(active, "failed") == 0 ||
+	    strncmp(sub, "auto-restart", strlen("auto-restart")) == 0)
+		check_warn(all->c, "service", RECOVERY,
+		    "systemctl reset-failed " RECOVERY
+		    "; systemctl restart " RECOVERY
+		    " || { journalctl --sync; journalctl -n 20 -u " RECOVERY
+		    "; }",
+		    "it has failed (%s), so a removal that a crash interrupted "
+		    "waits for the user's next login",
+		    result);
+	if (has_other_superserver(all) && strcmp(file, "disabled") == 0)
+		check_warn(all->c, "service", RECOVERY,
+		    "systemctl enable " RECOVERY,
 		    "it is disabled, so a removal that a crash interrupts "
 		    "waits for the user's next login");
 }
@@ -244,17 +307,17 @@ check_recovery(const struct entries *all)
 void
 check_systemd(struct entries *all)
 {
+	static struct unit units[UNITS_MOST];
 	char names[UNITS_MOST][UNIT_NAME];
-	struct unit u;
-	struct stat st;
-	size_t count;
+	size_t count, read = 0;
 
-	/* This directory exists if systemd is the first process. */
-	if (lstat("/run/systemd/system", &st) == -1 || !S_ISDIR(st.st_mode))
+	if (!entry_has_systemd())
 		return;
 	count = list_sockets(all->c, names);
 	for (size_t i = 0; i < count; i++)
-		if (read_unit(all->c, names[i], &u))
-			add_unit(all, &u);
+		if (read_unit(all->c, names[i], &units[read]))
+			add_unit(all, &units[read++]);
+	for (size_t i = 0; i < read; i++)
+		check_unit(all, &units[i]);
 	check_recovery(all);
 }

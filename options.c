@@ -10,10 +10,15 @@
  */
 #include "config.h"
 
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "login-defs.h"
@@ -22,6 +27,10 @@
 #include "options.h"
 
 #define EXIT_USAGE 2
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
 /* The texts of an option, "" if it takes none; NULL: it is not given there. */
 struct given {
 	const char *on_line; /* the command line, which wins */
@@ -34,6 +43,7 @@ struct reading {
 	struct given given[TABLE_MOST];
 	const char *config; /* the file's path */
 	bool is_file;       /* the mistake is in the file */
+	unsigned line;      /* of the file; 0: all of it, or the command line */
 	char why[512];      /* the mistake; "": none */
 	const char *what;   /* follows it */
 };
@@ -54,15 +64,23 @@ options_log_refusal(const char *why, const char *what)
 	log_end(EXIT_USAGE);
 }
 
-void
-options_refuse(const struct options *o, const char *why, const char *what)
+/* Reports why kpopd cannot start. Then prints the usage if it may help. */
+static _Noreturn void
+refuse(const struct options *o, const char *why, const char *what,
+    bool has_usage)
 {
 	if (!o->by_hand)
 		options_log_refusal(why, what);
 	fprintf(stderr, "kpopd: %s%s\n", why, what);
-	if (!reading.is_file)
+	if (has_usage)
 		table_print_usage();
 	exit(EXIT_USAGE);
+}
+
+void
+options_refuse(const struct options *o, const char *why, const char *what)
+{
+	refuse(o, why, what, false);
 }
 
 /*
@@ -87,18 +105,27 @@ locate_option(const struct reading *g, const struct table_row *r,
 	return text;
 }
 
-/*
- * Keeps a mistake if it is the first. is_file: the file has it. Returns false.
- */
+/* Keeps a mistake if it is the first. Returns false. */
 static bool
-keep_mistake(struct reading *g, bool is_file, const char *why, const char *what)
+keep_mistake(struct reading *g, const char *why, const char *what)
 {
 	if (*g->why != '\0')
 		return false;
 	strlcpy(g->why, why, sizeof(g->why));
-	g->is_file = is_file;
 	g->what = what;
 	return false;
+}
+
+/* Keeps a mistake of an option, on the command line or in the file. */
+static bool
+keep_option_mistake(struct reading *g, const struct given *given,
+    const char *why, const char *what)
+{
+	if (*g->why == '\0' && given->on_line == NULL) {
+		g->is_file = true;
+		g->line = given->line;
+	}
+	return keep_mistake(g, why, what);
 }
 
 /* Keeps a mistake of the file in this line (0: in all of it). Returns false. */
@@ -114,7 +141,8 @@ keep_file_mistake(struct reading *g, unsigned line, const char *why,
 		snprintf(text, sizeof(text), "%.200s:%u: %s", path, line, why);
 	else
 		snprintf(text, sizeof(text), "%.200s: %s", path, why);
-	return keep_mistake(g, true, text, what);
+	return keep_option_mistake(g, &(struct given){ .line = line }, text,
+	    what);
 }
 
 /* Reads the option of one row, if it is given. */
@@ -135,7 +163,7 @@ read_row(struct reading *g, struct options *o, const struct table_row *r)
 		return true;
 	snprintf(why, sizeof(why), "%s takes %s, not ",
 	    locate_option(g, r, place), r->takes);
-	return keep_mistake(g, given->on_line == NULL, why, text);
+	return keep_option_mistake(g, given, why, text);
 }
 
 /*
@@ -165,8 +193,7 @@ keep_unknown(struct reading *g, int letter, char *const argv[])
 	snprintf(why, sizeof(why),
 	    "unknown option, or its argument is missing or unwanted: %s",
 	    letter != 0 ? log_words(&t, option) : "");
-	return keep_mistake(g, false, why,
-	    letter != 0 ? "" : option_word(argv));
+	return keep_mistake(g, why, letter != 0 ? "" : option_word(argv));
 }
 
 /*
@@ -236,7 +263,7 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 			while (r->letter != c)
 				r++;
 		if ((r->where & AT_ONCE) != 0 && g == &other) {
-			is_right = keep_mistake(g, false,
+			is_right = keep_mistake(g,
 			    "serves no client: ", option_word(argv));
 			continue;
 		}
@@ -249,8 +276,7 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 	    g->given[table_find("check") - options_table].on_line != NULL)
 		o->check.user = argv[optind++];
 	if (optind < argc)
-		return keep_mistake(g, false,
-		    "unexpected argument: ", argv[optind]);
+		return keep_mistake(g, "unexpected argument: ", argv[optind]);
 	return is_right;
 }
 
@@ -318,7 +344,7 @@ check_certificate(struct reading *g, const struct options *o, const char *name)
 	snprintf(why, sizeof(why),
 	    "%s needs a certificate: -c, tls-certificate",
 	    locate_option(g, r, place));
-	return keep_mistake(g, given->on_line == NULL, why, "");
+	return keep_option_mistake(g, given, why, "");
 }
 
 /* Sets the defaults that depend on other options, or on the host. */
@@ -372,18 +398,20 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 }
 
 bool
-options_find_mistake(const char **why, const char **what, const char **from)
+options_find_mistake(const char **why, const char **what, const char **from,
+    unsigned *line)
 {
 	*why = reading.why;
 	*what = reading.what;
 	*from = reading.is_file ? reading.config : NULL;
+	*line = reading.line;
 	return *reading.why != '\0';
 }
 
 void
 options_refuse_mistake(const struct options *o)
 {
-	options_refuse(o, reading.why, reading.what);
+	refuse(o, reading.why, reading.what, !reading.is_file);
 }
 
 /* Returns true if both texts are NULL, or if both are there and are equal. */
@@ -485,6 +513,47 @@ options_have_changed(void)
 			reading.given[i].in_file))
 			return true;
 	return false;
+}
+
+void
+options_show(void)
+{
+	int fd = memfd_create(OPTIONS_SHOWN, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+	/* A kernel before Linux 6.3 does not know the second flag. */
+	if (fd == -1 && errno == EINVAL)
+		fd = memfd_create(OPTIONS_SHOWN, MFD_CLOEXEC);
+	/* options_file_read wants a text, and that only root may write it. */
+	if (fd == -1 || fchmod(fd, 0600) == -1 ||
+	    dprintf(fd, "# in use\n") == -1)
+		return;
+	for (size_t i = 0; i < options_table_rows; i++) {
+		const struct given *given = &reading.given[i];
+
+		if (given->on_line == NULL && given->in_file != NULL)
+			dprintf(fd, "%s %s\n", options_table[i].name,
+			    given->in_file);
+	}
+}
+
+const char *
+options_find_newer(const char *shown)
+{
+	static struct options_file f;
+	struct reading then = { .config = shown };
+	const char *word, *argument;
+
+	if (!options_file_read(&f, shown, false))
+		return NULL;
+	while (options_file_next(&f, &word, &argument))
+		if (word != NULL)
+			read_file_word(&then, f.line, word, argument);
+	for (size_t i = 0; i < options_table_rows; i++)
+		if (other.given[i].on_line == NULL &&
+		    !is_same_text(other.given[i].in_file,
+			then.given[i].in_file))
+			return options_table[i].name;
+	return NULL;
 }
 
 void

@@ -75,10 +75,11 @@ bool options_read(struct options *o, int argc, char **argv, bool by_hand);
 /*
  * Returns true if options_read has found a mistake: the text *why, followed by
  * the text *what. *from is the path of the file that has the mistake, or NULL
- * if the command line has it.
+ * if the command line has it. *line is the number of the line in the file; 0:
+ * the whole file is wrong.
  */
 bool options_find_mistake(const char **why, const char **what,
-    const char **from);
+    const char **from, unsigned *line);
 
 /*
  * Reads the command line of another kpopd, and the file that it names, into *o.
@@ -104,7 +105,11 @@ struct options_difference {
 bool options_differ(size_t *row, const struct options *here,
     const struct options *there, struct options_difference *d);
 
-/* Reports the mistake and ends the process, as options_refuse does. */
+/*
+ * Reports the mistake and ends the process, as options_refuse does. If the
+ * command line has the mistake, and kpopd was started by hand, also prints the
+ * usage.
+ */
 _Noreturn void options_refuse_mistake(const struct options *o);
 
 /*
@@ -114,11 +119,27 @@ _Noreturn void options_refuse_mistake(const struct options *o);
  */
 bool options_have_changed(void);
 
+/* The name of the file in memory that options_show makes. */
+#define OPTIONS_SHOWN "kpopd.conf"
+
+/*
+ * Listener: keeps a file in memory open, with the options of the file that are
+ * in use, which kpopd --check reads through /proc.
+ */
+void options_show(void);
+
+/*
+ * Compares the file of options that options_read_other has read with the one
+ * that options_show has made in a process with the same command line. Returns
+ * the name of the first option that differs; NULL if there is none, or if the
+ * path cannot be read.
+ */
+const char *options_find_newer(const char *shown);
+
 /*
  * Reports why kpopd cannot start: the text why, followed by the text what. If
- * kpopd was started by hand, prints this to standard error, and the usage
- * unless the reason is in the file; otherwise logs it. Ends the process with
- * status 2.
+ * kpopd was started by hand, prints this to standard error; otherwise logs it.
+ * Ends the process with status 2.
  */
 _Noreturn void options_refuse(const struct options *o, const char *why,
     const char *what);

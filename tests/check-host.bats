@@ -128,11 +128,11 @@ refuses_as_named() {
 
 @test "the file of options in force is named, whether it exists or not" {
 	check
-	names 'ok    options /etc/kpopd.conf: is in force, without a mistake'
+	names 'ok    options /etc/kpopd.conf: has no mistake'
 	cp /etc/kpopd.conf "$held/other.conf"
 	rm /etc/kpopd.conf
 	check -f "$held/other.conf"
-	names "ok    options $held/other.conf: is in force"
+	names "ok    options $held/other.conf: has no mistake"
 	check -d "$state"
 	names 'ok    options /etc/kpopd.conf: does not exist; the command line and the defaults are in force'
 }
@@ -153,10 +153,19 @@ refuses_as_named() {
 	    $'\x1b[31m red'; do
 		conf "# a comment" "$line"
 		refuses_as_named 'options /etc/kpopd.conf: /etc/kpopd.conf:4: '
-		[[ $remedy == "vi /etc/kpopd.conf" ]]
+		[[ $remedy == "vi +4 /etc/kpopd.conf" ]]
 	done
+	printf 'keytab \0\n' >/etc/kpopd.conf
+	check
+	names 'FAIL  options /etc/kpopd.conf: /etc/kpopd.conf:1: a control char'
+	[[ $remedy == "vi +1 /etc/kpopd.conf" ]]
+	head -c 70000 /dev/zero | tr '\0' '\n' >/etc/kpopd.conf
+	check
+	names 'FAIL  options /etc/kpopd.conf: /etc/kpopd.conf: it has more than'
+	[[ $remedy == "vi /etc/kpopd.conf" ]]
 	conf "tls-ciphers AES"
 	refuses_as_named 'options /etc/kpopd.conf: /etc/kpopd.conf:3: '
+	[[ $remedy == "vi +3 /etc/kpopd.conf" ]]
 	conf
 	check -t soon
 	names 'FAIL  options: -t takes seconds, as 30:600, not soon\. Remedy: kpopd --help'
@@ -197,6 +206,23 @@ refuses_as_named() {
 	ENOSYS seccomp
 	EPERM seccomp landlock_create_ruleset
 	END
+	# A journal needs no usage.
+	run "$poor" -e EPERM seccomp -- "$KPOPD_BUILD/kpopd" --recover \
+	    -d "$state" </dev/null
+	[[ $status -eq 2 && $output == "kpopd: the sandbox cannot be made: "* ]]
+	[[ $output != *usage:* ]]
+}
+
+@test "kpopd prints the usage only after a mistake of the command line" {
+	local command
+	for command in "--recover -d $state" ""; do
+		run setpriv --reuid alice --clear-groups "$KPOPD_BUILD/kpopd" \
+		    $command </dev/null
+		[[ $status -eq 2 && ${#lines[@]} -eq 1 ]] ||
+		    { echo "$output"; return 1; }
+	done
+	run "$KPOPD_BUILD/kpopd" -q </dev/null
+	[[ $status -eq 2 && $output == *"usage: kpopd"* ]]
 }
 
 @test "a missing user of kpopd is named, and the remedy makes it" {

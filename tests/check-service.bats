@@ -26,6 +26,7 @@ setup() {
 
 teardown() {
 	[ -z "${taker-}" ] || kill "$taker" 2>/dev/null || true
+	service xinetd stop >/dev/null
 	fuse_end
 	server_stop
 	rm -f /etc/exim4/exim4.conf /run/mountinfo
@@ -88,7 +89,7 @@ take_port() {
 @test "a disabled service of xinetd is named, and one that is enabled and listens is ok" {
 	xinetd_entry kpop 'disable = yes'
 	check
-	says 'FAIL  service /etc/xinetd.d/kpop: no superserver starts kpopd for KPOP: .*disable = yes\. Remedy: write disable = no into /etc/xinetd.d/kpop'
+	says 'FAIL  service /etc/xinetd.d/kpop: no superserver starts kpopd for KPOP: .*disable = yes\. Remedy: sed -i .* /etc/xinetd.d/kpop && service xinetd restart'
 	# With these lines xinetd does not start the service either.
 	xinetd_entry kpop 'disable = YES   '
 	check
@@ -118,6 +119,88 @@ take_port() {
 	check -d "$state" -k "$WORLD/server.keytab"
 	says "ok    port 1109: xinetd \\(pid [0-9]+\\) listens, for $WORLD/xinetd.conf\$"
 	says_not '(FAIL|warn) +(service|port|xinetd)'
+}
+
+# mended PATTERN: checks, runs the remedy of the line that matches the pattern,
+# and checks that another check has no such line.
+mended() {
+	local remedy
+	check
+	says "$1"
+	remedy=$(grep -aE -m 1 -- "^$1" <<<"$checked")
+	echo "${remedy#*. Remedy: }"
+	bash -c "${remedy#*. Remedy: }" 3>&- >/dev/null
+	check
+	says_not "$1"
+}
+
+# serves_again: returns true if the xinetd that a remedy has started listens for
+# kpopd. Stops it.
+serves_again() {
+	await 5 'ss -Hltn sport = 1109 | grep -q .'
+	check
+	says 'ok    port 1109: xinetd \(pid [0-9]+\) listens, for /etc/xinetd'
+	service xinetd stop
+	await 5 '! pgrep -x xinetd'
+}
+
+@test "the remedy for an entry of xinetd that is disabled or has a mistake mends the entry, and nothing else in the file" {
+	local line
+	xinetd_entry kpop 'disable = yes'
+	check
+	grep -F "Remedy: $(sed -n 's/^ *\(sed -i.*xinetd.d\)/\1/p' \
+	    "$top/README.md") && service xinetd restart" <<<"$checked"
+	for line in 'disable = yes' 'disable = true' 'user = nobody' \
+	    'socket_type = dgram' 'protocol = udp' 'wait = maybe' 'type = ' \
+	    'port = '; do
+		xinetd_entry kpop "$line"
+		if [ "$line" = 'type = ' ]; then
+			sed -i '/^[[:space:]]*type/d' /etc/xinetd.d/kpop
+			sed -i '/^kpop[[:space:]]/d' /etc/services
+		fi
+		mended 'FAIL  service '
+		serves_again
+	done
+	xinetd_entry kpop
+	sed -i 's/disable.*=/disable=/' /etc/xinetd.d/kpop
+	mended 'FAIL  service /etc/xinetd.d/kpop: .*a blank before each ='
+	xinetd_entry kpop
+	sed -i -e '/^{/d' -e 's/^service.*/& {/' /etc/xinetd.d/kpop
+	mended 'FAIL  service /etc/xinetd.d/kpop: .*needs \{ in the next line'
+	serves_again
+	mv /etc/xinetd.d/kpop /etc/xinetd.d/kpop.conf~
+	mended 'FAIL  service .*whose name contains a dot'
+	serves_again
+	rm /etc/xinetd.d/*
+	xinetd_entry kpop
+	for line in 'disabled = kpop' 'disabled = echo kpop time' \
+	    'enabled = echo'; do
+		sed "s/^{/{\n\t$line/" "$WORLD/kept/xinetd.conf" \
+		    >/etc/xinetd.conf
+		mended 'FAIL  service /etc/xinetd.d/kpop: .* in the defaults'
+		serves_again
+		case $line in
+		*echo*) grep -q '=.*echo' /etc/xinetd.conf ;;
+		*) refute grep disabled /etc/xinetd.conf ;;
+		esac
+	done
+	cp "$WORLD/kept/xinetd.conf" /etc
+	for line in '/^	disable/d' ''; do
+		xinetd_entry other 'server = /usr/bin/true'
+		sed -i "$line" /etc/xinetd.d/other
+		mended 'FAIL  service /etc/xinetd.d/other: .* both have port'
+		serves_again
+	done
+	rm /etc/xinetd.d/other
+	# Of two services in one file only one is changed.
+	xinetd_entry kpop 'disable = yes'
+	xinetd_entry pop3 'disable = yes' 'server_args = -p' 'port = 110'
+	cat /etc/xinetd.d/pop3 >>/etc/xinetd.d/kpop
+	rm /etc/xinetd.d/pop3
+	mended 'FAIL  service /etc/xinetd.d/kpop: .*disable = yes'
+	[ "$(grep -c 'disable.*yes' /etc/xinetd.d/kpop)" = 1 ]
+	check -p
+	says 'warn  service /etc/xinetd.d/kpop: no superserver starts kpopd for POP3'
 }
 
 @test "a program that has taken the port is named with its pid" {
@@ -209,6 +292,50 @@ take_port() {
 	echo nonsense >>/etc/kpopd.conf
 	check
 	says_not '(FAIL|warn) +service'
+}
+
+# connect: has a connection, for which xinetd starts the listener. Sets
+# $listener to its pid.
+connect() {
+	bash -c 'exec 3<>/dev/tcp/127.0.0.1/1109; echo x >&3; cat <&3' \
+	    >/dev/null 3>&-
+	listener=$(pgrep -o -x kpopd)
+}
+
+@test "a listener that has not read the options that the file now has is named, and the remedy lets them be read" {
+	local listener line remedy
+	printf '%s\n' "keytab $WORLD/server.keytab" "state $state" \
+	    >/etc/kpopd.conf
+	xinetd_entry kpop 'wait = yes' "server_args = -t 50"
+	sed -i '/per_source\|instances\|flags/d' /etc/xinetd.d/kpop
+	xinetd_start
+	connect
+	for line in '$s/$/\n# new/' '$s/$/\ntimeouts 40/' '1!G;h;$!d'; do
+		# None of these changes an option.
+		sed -i "$line" /etc/kpopd.conf
+		check -t 50
+		says "ok    port 1109: xinetd .* for /etc/xinetd.d/kpop"
+		says_not '(warn|FAIL) +service .*listener'
+	done
+	for line in '/keytab/d' '$s/$/\nkeytab \/etc\/krb5.keytab/' \
+	    's/^keytab .*/keytab \/etc\/none/' '$s/$/\npop3-name x/'; do
+		sed -i "$line" /etc/kpopd.conf
+		check -t 50
+		[[ $line != *pop3-name* ]] || break
+		says "warn  service /etc/xinetd.d/kpop: the listener \\(pid $listener\\) has not read /etc/kpopd.conf since keytab was changed there\\. Remedy: kill -HUP $listener\$"
+		kill -HUP "$listener"
+		await 5 "! kill -0 $listener 2>/dev/null"
+		check -t 50
+		says_not '(warn|FAIL) +service .*listener'
+		connect
+		check -t 50
+		says_not '(warn|FAIL) +service .*listener'
+	done
+	# A mistake has its own line, because a reload does not help.
+	says_not '(warn|FAIL) +service .*listener'
+	rm /etc/kpopd.conf
+	check -t 50
+	says "warn  service .* since (state|keytab) was changed there"
 }
 
 @test "a wrong option in xinetd's entry is named, with or without NAMEINARGS" {
@@ -323,7 +450,7 @@ has_inetd() {
 	xinetd_entry kpop 'port = 110' 'server_args = -p'
 	xinetd_entry pop3 'port = 110' 'server = /usr/sbin/dovecot'
 	check -p
-	says 'FAIL  service /etc/xinetd.d/pop3: /etc/xinetd.d/kpop and /etc/xinetd.d/pop3 both have port 110.*into /etc/xinetd.d/pop3'
+	says 'FAIL  service /etc/xinetd.d/pop3: /etc/xinetd.d/kpop and /etc/xinetd.d/pop3 both have port 110.*Remedy: sed -i .* /etc/xinetd.d/pop3 && service xinetd restart'
 }
 
 @test "a line of inetd.conf is found if it is a comment, wrong, or in use" {
@@ -332,7 +459,7 @@ has_inetd() {
 	    "#<off># 1109 stream tcp nowait root $KPOPD_BUILD/kpopd kpopd" \
 	    >/etc/inetd.conf
 	check
-	says 'FAIL  service /etc/inetd.conf:2: no superserver starts kpopd for KPOP: the line is a comment\. Remedy: remove # from the line /etc/inetd.conf:2'
+	says 'FAIL  service /etc/inetd.conf:2: no superserver starts kpopd for KPOP: the line is a comment\. Remedy: sed -E -i .*2s.* /etc/inetd.conf && service openbsd-inetd restart'
 	sed -i '/^kpop[[:space:]]/d' /etc/services
 	printf '%s\n' \
 	    "kpop stream udp nowait daemon $KPOPD_BUILD/kpopd kpopd -k /k" \

@@ -604,6 +604,118 @@ check_says() {
 	done
 }
 
+# check_mends PATTERN: runs kpopd --check in the container, and the remedy of
+# the line that matches the pattern. Returns true if another check has no such
+# line.
+check_mends() {
+	check_says "$1"
+	remedy=$(grep -aE -m 1 -- "^$1" <<<"$checked")
+	remedy=${remedy#*. Remedy: }
+	inside bash -c "$remedy" 3>&-
+	check_says 'ok +sandbox'
+	refute grep -aE -- "^$1" <<<"$checked"
+}
+
+# is_content: returns true if the last check has nothing to say about the
+# superservers but where kpopd listens.
+is_content() {
+	refute grep -aE '^(FAIL|warn) +(service|port|systemd|xinetd)' \
+	    <<<"$checked"
+}
+
+@test "kpopd --check names a service that has not read the options that the file now has, and the remedy lets it read them" {
+	local first
+	serve kpopd.socket "keytab /etc/krb5.keytab"
+	serves_bob
+	check_says 'ok    port 1109: '
+	is_content
+	first=$(main_pid)
+	echo "timeouts 40" >>"$root/etc/kpopd.conf"
+	check_says "warn  service kpopd.service: the listener \\(pid $first\\) has not read /etc/kpopd.conf since timeouts was changed there\\. Remedy: systemctl reload kpopd.service\$"
+	check_mends "warn  service kpopd.service: the listener"
+	serves_bob
+	[ "$(main_pid)" != "$first" ]
+	check_says 'ok    port 1109: '
+	is_content
+	rm "$root/etc/kpopd.conf"
+}
+
+@test "the remedies of kpopd --check enable kpopd.socket, and of two sockets for one port they keep the active one" {
+	local names='kpopd(-each)?.socket and kpopd(-each)?.socket'
+	serve kpopd.socket
+	inside systemctl enable -q kpopd.socket
+	inside systemctl disable -q --now kpopd.socket
+	check_mends 'FAIL  service kpopd.socket: no superserver starts kpopd for KPOP: it is disabled'
+	check_says 'ok    port 1109: systemd .* listens, for kpopd.socket'
+	is_content
+	inside systemctl enable -q kpopd-each.socket
+	check_says 'ok    port 1109: .* for kpopd.socket'
+	refute grep 'the socket is enabled, but it is inactive' <<<"$checked"
+	check_mends "FAIL  service kpopd-each.socket: $names both have port"
+	is_content
+	inside systemctl enable -q --now kpopd-each.socket
+	check_says 'ok    port 1109: .* for kpopd-each.socket'
+	check_mends "FAIL  service kpopd.socket: $names both have port"
+	check_says 'ok    port 1109: .* for kpopd-each.socket'
+	is_content
+	# The administrator has chosen kpopd-each.socket.
+	inside systemctl stop kpopd-each.socket
+	check_mends 'FAIL  service kpopd-each.socket: the socket is enabled, but it is inactive'
+	inside systemctl disable -q --now kpopd-each.socket
+	inside systemctl mask -q kpopd.socket
+	check_mends 'FAIL  service kpopd-each.socket: no superserver starts'
+	inside systemctl unmask -q kpopd.socket
+	inside systemctl disable -q --now kpopd-each.socket
+	inside systemctl enable -q kpopd.socket
+}
+
+# recovery_has_ended: waits until systemd has given the recovery up, which it
+# does after three attempts, or waits with the next attempt for long.
+recovery_has_ended() {
+	local state='inside systemctl is-active kpopd-recover.service'
+	[ "$setting" = RestartSec=900 ] || await 9 "[ \"\$($state)\" = failed ]"
+}
+
+@test "kpopd --check names a recovery that has failed or waits for another attempt, and the remedy mends it" {
+	local line='warn  service kpopd-recover.service: ' setting
+	serve kpopd.socket
+	check_says 'ok    port 1109: '
+	is_content
+	for setting in RestartSec=900 Restart=no RestartSec=100ms; do
+		drop_in kpopd-recover.service "[Service]" "$setting"
+		inside systemctl stop kpopd-recover.service
+		forget_starts
+		obstruct options
+		refute inside systemctl start kpopd-recover.service
+		recovery_has_ended
+		check_says "$line.*\\((exit-code|start-limit-hit)\\),.*Remedy: "
+		# The remedy shows the reason, if it does not mend.
+		remedy=$(grep -aE -m 1 "^$line" <<<"$checked")
+		run inside bash -c "${remedy#*. Remedy: }"
+		[[ $output == *"unknown word: unknown"* ]]
+		recovery_has_ended
+		mend options
+		check_mends "$line"
+		inside systemctl is-active -q kpopd-recover.service
+	done
+	drop_out kpopd-recover.service
+}
+
+@test "the remedy of kpopd --check enables kpopd in xinetd's file, and restarts xinetd" {
+	stop_all
+	inside systemctl disable -q kpopd.socket
+	inside systemctl mask -q kpopd.socket kpopd-each.socket
+	inside systemctl start xinetd
+	check_mends "FAIL  service /etc/xinetd.d/kpop: no superserver starts kpopd for KPOP: it contains disable = yes\\. Remedy: sed -i 's/.*/' /etc/xinetd.d/kpop && systemctl restart xinetd\$"
+	check_says 'ok    port 1109: xinetd \(pid [0-9]+\) listens'
+	check_mends 'warn  service kpopd-recover.service: it is disabled'
+	inside systemctl disable -q kpopd-recover.service
+	inside systemctl stop xinetd
+	sed -i '/disable/s/no/yes/' "$root/etc/xinetd.d/kpop"
+	inside systemctl unmask -q kpopd.socket kpopd-each.socket
+	inside systemctl enable -q kpopd.socket
+}
+
 @test "kpopd --check names a unit that is disabled, masked, inactive, broken, or starts kpopd with other options" {
 	serve kpopd.socket
 	inside systemctl enable -q kpopd.socket
@@ -614,7 +726,7 @@ check_says() {
 	check_says 'warn  service kpopd.socket: the socket is active, but it is disabled, .*Remedy: systemctl enable kpopd.socket' \
 	    'ok    port 1109: systemd'
 	inside systemctl stop kpopd.socket
-	check_says 'FAIL  service kpopd.*.socket: no superserver starts kpopd for KPOP: it is disabled\. Remedy: systemctl enable --now kpopd'
+	check_says 'FAIL  service kpopd.socket: no superserver starts kpopd for KPOP: it is disabled\. Remedy: systemctl enable --now kpopd.socket'
 	inside systemctl mask -q kpopd-each.socket
 	inside systemctl mask -q kpopd.socket
 	check_says 'FAIL  service kpopd.*: it is masked\. Remedy: systemctl unmask kpopd'
