@@ -10,6 +10,7 @@
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,9 +18,9 @@
 #include "check-renew.h"
 
 #define CERTBOT "/etc/letsencrypt/live/"
-#define STRONG 112    /* bits of security that clients demand of a key */
-#define SUBJECT 64    /* the most bytes of a common name (RFC 5280) */
-#define EXTENSION 180 /* bytes of the list of names with its NUL */
+#define STRONG 112 /* bits of security that clients demand of a key */
+#define SUBJECT 64 /* the most bytes of a common name (RFC 5280) */
+#define LIST 180   /* bytes of a list of names with its NUL */
 
 /* Parts of the command. */
 struct parts {
@@ -81,25 +82,29 @@ is_plain_name(const char *name)
 		   "0123456789-._*")] == '\0';
 }
 
-/* Writes the extension with the names that have room. */
+/*
+ * Appends the names that have room to a list in text[LIST], each with the
+ * prefix. Appends HOST if there is none.
+ */
 static void
-write_extension(struct check_word *w, const struct tls_names *names)
+append_names(char *text, const struct tls_names *names, const char *prefix)
 {
-	char list[EXTENSION] = "subjectAltName=";
 	const char *separator = "";
 
 	for (unsigned i = 0; i < names->count; i++) {
-		size_t at = strlen(list);
+		size_t at = strlen(text);
 
 		if (!is_plain_name(names->name[i]) ||
-		    at + strlen(",DNS:") + strlen(names->name[i]) >=
-			sizeof(list))
+		    at + strlen(",DNS:") + strlen(names->name[i]) >= LIST)
 			continue;
-		snprintf(list + at, sizeof(list) - at, "%sDNS:%s", separator,
+		snprintf(text + at, LIST - at, "%s%s%s", separator, prefix,
 		    names->name[i]);
 		separator = ",";
 	}
-	check_quote(w, *separator != '\0' ? list : "subjectAltName=DNS:HOST");
+	if (*separator == '\0') {
+		strlcat(text, prefix, LIST);
+		strlcat(text, "HOST", LIST);
+	}
 }
 
 /* Fills the parts. */
@@ -107,13 +112,15 @@ static void
 make_parts(struct check *c, const struct tls_names *names, struct parts *p)
 {
 	char subject[sizeof("/CN=") + SUBJECT] = "/";
+	char extension[LIST] = "subjectAltName=";
 	const char *name = names->count > 0 ? names->name[0] : "HOST";
 
 	/* A longer name is only in the extension. */
 	if (is_plain_name(name) && strlen(name) <= SUBJECT)
 		snprintf(subject, sizeof(subject), "/CN=%s", name);
 	check_quote(&p->subject, subject);
-	write_extension(&p->extension, names);
+	append_names(extension, names, "DNS:");
+	check_quote(&p->extension, extension);
 	check_quote(&p->certificate, c->o.tls.certificate);
 	check_quote(&p->key, c->o.tls.key);
 	p->has_key = has_usable_key(c->o.tls.key);
@@ -130,15 +137,20 @@ make_certificate(struct check *c, const struct parts *p, bool is_broken)
 	const char *key = p->has_file ? p->key.text : p->certificate.text;
 	bool keeps_key = p->has_key && p->has_file;
 	char aside[2 * CHECK_WORD + sizeof("mv -bT  .old; ")] = "";
+	const char *remedy;
 
 	if (is_broken)
 		snprintf(aside, sizeof(aside), "mv -bT %s %s.old; ",
 		    p->certificate.text, p->certificate.text);
-	return check_remedy(c,
+	remedy = check_remedy(c,
 	    "%sopenssl req -x509 -nodes -days 365 %s %s -subj %s -addext %s "
-	    "-addext basicConstraints=critical,CA:FALSE -out %s",
+	    "-addext basicConstraints=critical,CA:FALSE -out %s "
+	    "# then copy it to each client",
 	    aside, keeps_key ? "-key" : "-newkey rsa:2048 -keyout", key,
 	    p->subject.text, p->extension.text, p->certificate.text);
+	return remedy != NULL ?
+	    remedy :
+	    "make a certificate as README.md does in its step 3";
 }
 
 /* Makes the command that prints the request that an authority signs. */
@@ -157,6 +169,30 @@ make_request(struct check *c, const struct parts *p)
 	    "request a certificate for the names of this host from your CA";
 }
 
+/*
+ * Makes certbot's command for a certificate of certbot, which is in a directory
+ * of its name. A renewal keeps the names of the certificate.
+ */
+static const char *
+make_by_certbot(struct check *c, X509 *certificate,
+    const struct tls_names *names)
+{
+	const char *path = c->o.tls.certificate + strlen(CERTBOT);
+	char lineage[CHECK_WORD], list[LIST] = "";
+	struct check_word name, hosts;
+
+	for (unsigned i = 0; i < names->count; i++)
+		if (certificate == NULL ||
+		    X509_check_host(certificate, names->name[i],
+			strlen(names->name[i]), 0, NULL) == 1)
+			return "certbot renew";
+	snprintf(lineage, sizeof(lineage), "%.*s", (int)strcspn(path, "/"),
+	    path);
+	append_names(list, names, "");
+	return check_remedy(c, "certbot certonly --cert-name %s -d %s",
+	    check_quote(&name, lineage), check_quote(&hosts, list));
+}
+
 const char *
 renew_certificate(struct check *c, X509 *certificate,
     const struct tls_names *names)
@@ -164,7 +200,7 @@ renew_certificate(struct check *c, X509 *certificate,
 	struct parts p;
 
 	if (strncmp(c->o.tls.certificate, CERTBOT, strlen(CERTBOT)) == 0)
-		return "certbot renew";
+		return make_by_certbot(c, certificate, names);
 	make_parts(c, names, &p);
 	return certificate == NULL || renew_signs_itself(certificate) ?
 	    make_certificate(c, &p, certificate == NULL) :

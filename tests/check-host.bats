@@ -708,7 +708,7 @@ is_mended() {
 	self soon DNS:mail.kpopd.test -days 3
 	is_mended soon "warn  tls-certificate $held/soon.pem: expires in"
 	self other DNS:other.test
-	is_mended other "FAIL  tls-certificate $held/other.pem: is not for mail"
+	is_mended other "FAIL  tls-certificate $held/other.pem: is not for mail.* # then copy it to each client$"
 	refute grep other.test <(openssl x509 -in "$held/other.pem" -text)
 	self old email:root@kpopd.test
 	is_mended old "warn  tls-certificate $held/old.pem: has mail.kpopd.test only in its subject"
@@ -736,6 +736,31 @@ is_mended() {
 	cp "$held/one.key" "$held/kept.key"
 	is_mended one "FAIL  tls-key $held/one.key: is not the key of the certificate $held/one.pem: install the key of this certificate, or a certificate for this key"
 	cmp "$held/one.key" "$held/kept.key"
+	# A command that has no room is replaced by words.
+	cd "$held"
+	mkdir -p "$(printf 'x%.0s' {1..150})" "$(printf 'y%.0s' {1..150})"
+	self other DNS:other.test
+	cp other.pem x*/
+	cp other.key y*/
+	conf_tls "$(echo "$held"/x*/*.pem)" "$(echo "$held"/y*/*.key)"
+	check
+	names "FAIL  tls-certificate .*: is not for .*\. Remedy: make a certificate as README.md does in its step 3$"
+}
+
+@test "a certificate of certbot is renewed by certbot, which gets the names if these are wrong" {
+	local live=/etc/letsencrypt/live/mail
+	mkdir -p "$live"
+	self other DNS:other.test
+	cp "$held/other.pem" "$live/fullchain.pem"
+	conf_tls "$live/fullchain.pem" "$held/other.key"
+	check
+	names "FAIL  tls-certificate $live/fullchain.pem: is not for mail.kpopd.test.*\. Remedy: certbot certonly --cert-name mail -d mail.kpopd.test$"
+	self soon DNS:mail.kpopd.test -days 3
+	cp "$held/soon.pem" "$live/fullchain.pem"
+	conf_tls "$live/fullchain.pem" "$held/soon.key"
+	check
+	names "warn  tls-certificate $live/fullchain.pem: expires in .*\. Remedy: certbot renew$"
+	rm -r /etc/letsencrypt
 }
 
 @test "a new certificate is for all names of the keytab" {
@@ -803,7 +828,7 @@ is_mended() {
 	cat "$WORLD/tls/ca.pem" >>"$held/right.pem"
 	check
 	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca, which this system does not trust: other clients that do not trust it refuse the certificate\. Remedy: copy $held/right.pem, which contains the certificate of this authority, to each client, and name it there \(fetchmail: sslcertfile $held/right.pem\)$"
-	client_takes
+	client_takes -CAfile "$held/right.pem"
 	hash=$(openssl x509 -in "$WORLD/tls/ca.pem" -noout -hash)
 	cp "$WORLD/tls/ca.pem" "/etc/ssl/certs/$hash.0"
 	check
