@@ -592,7 +592,8 @@ find_possible_locks(struct check *c, const struct account *a, const char *path,
 		_exit((int)c->worst);
 	}
 	if (child == -1 ||
-	    !program_wait(child, clock_ms() + SPOOL_SECONDS * 1000, &status) ||
+	    !program_wait(child, clock_ms() + (int64_t)SPOOL_SECONDS * 1000,
+		&status) ||
 	    !WIFEXITED(status)) {
 		check_fail(c, "spool", path,
 		    "look at the mounts and at the file server",

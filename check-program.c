@@ -131,7 +131,7 @@ const char *
 program_run(const char *const argv[], char output[PROGRAM_OUTPUT])
 {
 	char path[PATH_MAX];
-	int64_t until = clock_ms() + PROGRAM_SECONDS * 1000;
+	int64_t until = clock_ms() + (int64_t)PROGRAM_SECONDS * 1000;
 	int pipe_ends[2], status;
 	pid_t child;
 

@@ -136,7 +136,7 @@ make_certificate(struct check *c, const struct parts *p, bool is_broken)
 {
 	const char *key = p->has_file ? p->key.text : p->certificate.text;
 	bool keeps_key = p->has_key && p->has_file;
-	char aside[2 * CHECK_WORD + sizeof("mv -bT  .old; ")] = "";
+	char aside[(size_t)2 * CHECK_WORD + sizeof("mv -bT  .old; ")] = "";
 	const char *remedy;
 
 	if (is_broken)

@@ -442,7 +442,7 @@ check_socket(struct check *c, const struct entries *all, unsigned port,
 	snprintf(name, sizeof(name), "%u", port);
 	if (use.holder != NULL && use.holder->pid == served)
 		return served;
-	if (use.entry != NULL)
+	if (use.entry != NULL && use.holder != NULL)
 		check_ok(c, "port", name, "%s (pid %d) listens, for %s",
 		    use.holder->program, (int)use.holder->pid,
 		    use.entry->place);

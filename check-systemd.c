@@ -104,8 +104,8 @@ static bool
 read_unit(struct check *c, const char *name, struct unit *u)
 {
 	const char *const argv[] = { "systemctl", "show", "--no-pager",
-		"--property=UnitFileState,ActiveState,Result,Listen,Triggers,"
-		"Accept",
+		("--property=UnitFileState,ActiveState,Result,Listen,Triggers,"
+		 "Accept"),
 		"--", name, NULL };
 	char *rest = output, *line;
 

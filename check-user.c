@@ -28,11 +28,11 @@
 #include "check-quote.h"
 #include "check-way.h"
 
-#define NAMES 10             /* lines of .k5login that are examined */
-#define NAME 256             /* bytes of such a line with its NUL */
-#define NAMES_TEXT 1024      /* bytes of a list of such lines with its NUL */
-#define LINES_MOST 10000     /* lines of .k5login that are read */
-#define PRINCIPAL (4 * NAME) /* bytes of a principal with its NUL */
+#define NAMES 10         /* lines of .k5login that are examined */
+#define NAME 256         /* bytes of such a line with its NUL */
+#define NAMES_TEXT 1024  /* bytes of a list of such lines with its NUL */
+#define LINES_MOST 10000 /* lines of .k5login that are read */
+#define PRINCIPAL ((size_t)4 * NAME) /* bytes of a principal with its NUL */
 
 /* What the checks of a user share. */
 static struct {

@@ -38,7 +38,7 @@ static const char *const verdicts[] = {
  */
 struct check_packet {
 	char verdict; /* an enum check_verdict */
-	char has_name, has_remedy;
+	bool has_name, has_remedy;
 	char kind[16], name[TEXT], found[TEXT], remedy[CHECK_COMMAND];
 };
 

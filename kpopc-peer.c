@@ -48,16 +48,18 @@ struct peer {
 static struct end
 end_of(const struct sockaddr_storage *a)
 {
-	const struct sockaddr_in *v4 = (const void *)a;
-	const struct sockaddr_in6 *v6 = (const void *)a;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
 	struct end e = { .words = { 0, 0, htonl(0xffff), 0 } };
 
 	if (a->ss_family == AF_INET) {
-		e.words[3] = v4->sin_addr.s_addr;
-		e.port = v4->sin_port;
+		memcpy(&v4, a, sizeof(v4));
+		e.words[3] = v4.sin_addr.s_addr;
+		e.port = v4.sin_port;
 	} else {
-		memcpy(e.words, &v6->sin6_addr, sizeof(e.words));
-		e.port = v6->sin6_port;
+		memcpy(&v6, a, sizeof(v6));
+		memcpy(e.words, &v6.sin6_addr, sizeof(e.words));
+		e.port = v6.sin6_port;
 	}
 	return e;
 }

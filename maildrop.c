@@ -36,10 +36,11 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 	if ((path = strdup(path)) == NULL)
 		fatal("strdup");
 	*m = (struct maildrop){ .store = b->store };
-	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it stays till the end */
+	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): the path is kept */
 	if ((error = maildrop_state_place(&place, path)) != DROP_OK ||
 	    (error = m->store->open(&place, &m->box)) != DROP_OK)
 		return error;
+	/* NOLINTEND(clang-analyzer-unix.Malloc) */
 	m->count = m->store->count(m->box);
 	if ((m->marks = calloc(m->count / 8 + 1, 1)) == NULL)
 		fatal("marks for %zu messages", m->count);

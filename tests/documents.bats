@@ -303,7 +303,7 @@ fetchmail_with() {
 	    grep '^+OK 2 messages'
 }
 
-@test "the examples of kpopd.conf(5) and the lines for proxies are accepted, and are in force" {
+@test "the examples of kpopd.conf(5) and the lines for proxies have no mistake, and do what they say" {
 	local first
 	started_for_alice
 	cp "$root/etc/kpopd.conf" "$WORLD/kept"
@@ -315,7 +315,7 @@ fetchmail_with() {
 			>"$root/etc/kpopd.conf.new"
 		block kpopd.conf.5 'kpopd --check -f' | as_root \
 		    >"$WORLD/output" || :
-		grep "^ok    options .*new: is in force, without" \
+		grep "^ok    options .*new: has no mistake" \
 		    "$WORLD/output"
 	done
 	# With "tls require" a client without TLS gets no mail.
