@@ -56,7 +56,7 @@ check_options_file(struct check *c, const char *path)
 	struct stat st;
 
 	if (lstat(path, &st) == 0)
-		check_ok(c, "options", path, "is in force, without a mistake");
+		check_ok(c, "options", path, "has no mistake");
 	else
 		check_ok(c, "options", path,
 		    "does not exist; the command line and the defaults are in "

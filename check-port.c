@@ -166,6 +166,28 @@ find_holder(pid_t pid, struct port_use *u)
 	closedir(d);
 }
 
+bool
+port_find_memory(pid_t pid, const char *name, char path[PATH_MAX])
+{
+	char target[PATH_MAX], wanted[PATH_MAX];
+	struct dirent *entry;
+	bool is_found = false;
+	DIR *d;
+
+	snprintf(wanted, sizeof(wanted), "/memfd:%s (deleted)", name);
+	snprintf(path, PATH_MAX, "/proc/%d/fd", (int)pid);
+	if ((d = opendir(path)) == NULL)
+		return false;
+	while (!is_found && (entry = readdir(d)) != NULL) {
+		snprintf(path, PATH_MAX, "/proc/%d/fd/%s", (int)pid,
+		    entry->d_name);
+		is_found =
+		    read_proc_link(path, target) && strcmp(target, wanted) == 0;
+	}
+	closedir(d);
+	return is_found;
+}
+
 /* Returns the pid of the next process in /proc; 0: there is no other. */
 static pid_t
 next_process(DIR *proc)

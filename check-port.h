@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -32,6 +33,12 @@ struct port_use {
  * them.
  */
 bool port_find(unsigned port, struct port_use *u);
+
+/*
+ * Looks for a file in memory with this name (memfd_create(2)) that a process
+ * has open. Returns true with a path of it.
+ */
+bool port_find_memory(pid_t pid, const char *name, char path[PATH_MAX]);
 
 /*
  * Returns the pid of a process of root that has this program, in this network

@@ -457,6 +457,46 @@ check_socket(struct check *c, const struct entries *all, unsigned port,
 	return use.holder != NULL ? use.holder->pid : 0;
 }
 
+/*
+ * Checks whether a listener, which was started for the entry, has the options
+ * that the file has now.
+ */
+static void
+check_listener(struct check *c, const struct entry *e, pid_t pid)
+{
+	static struct options there;
+	const char *what, *name;
+	char shown[PATH_MAX], *words[ENTRY_WORDS];
+
+	memcpy(words, e->words, sizeof(words)); /* getopt may order them */
+	if (!port_find_memory(pid, OPTIONS_SHOWN, shown) ||
+	    options_read_other(&there, e->count, words, &what) != NULL ||
+	    (name = options_find_newer(shown)) == NULL)
+		return;
+	check_warn(c, "service", *e->service != '\0' ? e->service : e->place,
+	    *e->service != '\0' ?
+		check_remedy(c, "systemctl reload %s", e->service) :
+		check_remedy(c, "kill -HUP %d", (int)pid),
+	    "the listener (pid %d) has not read %s since %s was changed there",
+	    (int)pid, there.config != NULL ? there.config : CONFIG_FILE, name);
+}
+
+/* Checks the listeners of kpopd that have a socket of the port. */
+static void
+check_listeners(struct check *c, const struct entries *all, unsigned port,
+    const struct port_use *u)
+{
+	for (size_t i = 0; i < u->count; i++) {
+		const struct port_holder *h = &u->holders[i];
+		const struct entry *e =
+		    judge_socket(all, port, u, h->socket).entry;
+
+		if (e != NULL && h->uid == 0 &&
+		    strcmp(h->program, "kpopd") == 0)
+			check_listener(c, e, h->pid);
+	}
+}
+
 /* Returns a command that makes the superserver of an entry listen. */
 static const char *
 start_again(struct check *c, const struct entry *e)
@@ -487,6 +527,7 @@ check_port(struct check *c, const struct entries *all, unsigned port,
 	for (size_t i = 0; i < u.sockets; i++)
 		if ((holder = check_socket(c, all, port, &u, i, served)) != 0)
 			served = holder;
+	check_listeners(c, all, port, &u);
 	if (u.sockets == 0 && e != NULL)
 		check_fail(c, "port", name, start_again(c, e),
 		    "nothing listens, although %s is enabled", e->place);

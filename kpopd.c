@@ -346,6 +346,7 @@ listen_for_clients(struct server *s)
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
 	prepare_server(s);
+	options_show();
 	warn_of_exposure(s, true);
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)

@@ -10,10 +10,15 @@
  */
 #include "config.h"
 
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "login-defs.h"
@@ -22,6 +27,10 @@
 #include "options.h"
 
 #define EXIT_USAGE 2
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
 /* The texts of an option, "" if it takes none; NULL: it is not given there. */
 struct given {
 	const char *on_line; /* the command line, which wins */
@@ -503,6 +512,47 @@ options_have_changed(void)
 			reading.given[i].in_file))
 			return true;
 	return false;
+}
+
+void
+options_show(void)
+{
+	int fd = memfd_create(OPTIONS_SHOWN, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+	/* A kernel before Linux 6.3 does not know the second flag. */
+	if (fd == -1 && errno == EINVAL)
+		fd = memfd_create(OPTIONS_SHOWN, MFD_CLOEXEC);
+	/* options_file_read wants a text, and that only root may write it. */
+	if (fd == -1 || fchmod(fd, 0600) == -1 ||
+	    dprintf(fd, "# in use\n") == -1)
+		return;
+	for (size_t i = 0; i < options_table_rows; i++) {
+		const struct given *given = &reading.given[i];
+
+		if (given->on_line == NULL && given->in_file != NULL)
+			dprintf(fd, "%s %s\n", options_table[i].name,
+			    given->in_file);
+	}
+}
+
+const char *
+options_find_newer(const char *shown)
+{
+	static struct options_file f;
+	struct reading then = { .config = shown };
+	const char *word, *argument;
+
+	if (!options_file_read(&f, shown, false))
+		return NULL;
+	while (options_file_next(&f, &word, &argument))
+		if (word != NULL)
+			read_file_word(&then, f.line, word, argument);
+	for (size_t i = 0; i < options_table_rows; i++)
+		if (other.given[i].on_line == NULL &&
+		    !is_same_text(other.given[i].in_file,
+			then.given[i].in_file))
+			return options_table[i].name;
+	return NULL;
 }
 
 void

@@ -119,6 +119,23 @@ _Noreturn void options_refuse_mistake(const struct options *o);
  */
 bool options_have_changed(void);
 
+/* The name of the file in memory that options_show makes. */
+#define OPTIONS_SHOWN "kpopd.conf"
+
+/*
+ * Listener: keeps a file in memory open, with the options of the file that are
+ * in use, which kpopd --check reads through /proc.
+ */
+void options_show(void);
+
+/*
+ * Compares the file of options that options_read_other has read with the one
+ * that options_show has made in a process with the same command line. Returns
+ * the name of the first option that differs; NULL if there is none, or if the
+ * path cannot be read.
+ */
+const char *options_find_newer(const char *shown);
+
 /*
  * Reports why kpopd cannot start: the text why, followed by the text what. If
  * kpopd was started by hand, prints this to standard error; otherwise logs it.

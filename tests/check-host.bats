@@ -128,11 +128,11 @@ refuses_as_named() {
 
 @test "the file of options in force is named, whether it exists or not" {
 	check
-	names 'ok    options /etc/kpopd.conf: is in force, without a mistake'
+	names 'ok    options /etc/kpopd.conf: has no mistake'
 	cp /etc/kpopd.conf "$held/other.conf"
 	rm /etc/kpopd.conf
 	check -f "$held/other.conf"
-	names "ok    options $held/other.conf: is in force"
+	names "ok    options $held/other.conf: has no mistake"
 	check -d "$state"
 	names 'ok    options /etc/kpopd.conf: does not exist; the command line and the defaults are in force'
 }

@@ -294,6 +294,50 @@ serves_again() {
 	says_not '(FAIL|warn) +service'
 }
 
+# connect: has a connection, for which xinetd starts the listener. Sets
+# $listener to its pid.
+connect() {
+	bash -c 'exec 3<>/dev/tcp/127.0.0.1/1109; echo x >&3; cat <&3' \
+	    >/dev/null 3>&-
+	listener=$(pgrep -o -x kpopd)
+}
+
+@test "a listener that has not read the options that the file now has is named, and the remedy lets them be read" {
+	local listener line remedy
+	printf '%s\n' "keytab $WORLD/server.keytab" "state $state" \
+	    >/etc/kpopd.conf
+	xinetd_entry kpop 'wait = yes' "server_args = -t 50"
+	sed -i '/per_source\|instances\|flags/d' /etc/xinetd.d/kpop
+	xinetd_start
+	connect
+	for line in '$s/$/\n# new/' '$s/$/\ntimeouts 40/' '1!G;h;$!d'; do
+		# None of these changes an option.
+		sed -i "$line" /etc/kpopd.conf
+		check -t 50
+		says "ok    port 1109: xinetd .* for /etc/xinetd.d/kpop"
+		says_not '(warn|FAIL) +service .*listener'
+	done
+	for line in '/keytab/d' '$s/$/\nkeytab \/etc\/krb5.keytab/' \
+	    's/^keytab .*/keytab \/etc\/none/' '$s/$/\npop3-name x/'; do
+		sed -i "$line" /etc/kpopd.conf
+		check -t 50
+		[[ $line != *pop3-name* ]] || break
+		says "warn  service /etc/xinetd.d/kpop: the listener \\(pid $listener\\) has not read /etc/kpopd.conf since keytab was changed there\\. Remedy: kill -HUP $listener\$"
+		kill -HUP "$listener"
+		await 5 "! kill -0 $listener 2>/dev/null"
+		check -t 50
+		says_not '(warn|FAIL) +service .*listener'
+		connect
+		check -t 50
+		says_not '(warn|FAIL) +service .*listener'
+	done
+	# A mistake has its own line, because a reload does not help.
+	says_not '(warn|FAIL) +service .*listener'
+	rm /etc/kpopd.conf
+	check -t 50
+	says "warn  service .* since (state|keytab) was changed there"
+}
+
 @test "a wrong option in xinetd's entry is named, with or without NAMEINARGS" {
 	local args
 	for args in '-k /etc/k --keytabs x' '--keytabs' 'kpopd -k /etc/k' \

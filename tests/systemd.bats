@@ -623,6 +623,23 @@ is_content() {
 	    <<<"$checked"
 }
 
+@test "kpopd --check names a service that has not read the options that the file now has, and the remedy lets it read them" {
+	local first
+	serve kpopd.socket "keytab /etc/krb5.keytab"
+	serves_bob
+	check_says 'ok    port 1109: '
+	is_content
+	first=$(main_pid)
+	echo "timeouts 40" >>"$root/etc/kpopd.conf"
+	check_says "warn  service kpopd.service: the listener \\(pid $first\\) has not read /etc/kpopd.conf since timeouts was changed there\\. Remedy: systemctl reload kpopd.service\$"
+	check_mends "warn  service kpopd.service: the listener"
+	serves_bob
+	[ "$(main_pid)" != "$first" ]
+	check_says 'ok    port 1109: '
+	is_content
+	rm "$root/etc/kpopd.conf"
+}
+
 @test "the remedies of kpopd --check enable kpopd.socket, and of two sockets for one port they keep the active one" {
 	local names='kpopd(-each)?.socket and kpopd(-each)?.socket'
 	serve kpopd.socket
