@@ -13,6 +13,7 @@
 #include "check-entry.h"
 #include "check-port.h"
 #include "check-program.h"
+#include "check-quote.h"
 
 #define INETD_CONF "/etc/inetd.conf"
 #define BLANKS " \t\r"
@@ -42,27 +43,41 @@ is_roots_line(char *user)
 	return entry_is_root(user);
 }
 
+/* Makes the remedy that writes a word into a field of a line. */
+static const char *
+set_field(struct check *c, const struct entry *e, int field, const char *word)
+{
+	return check_remedy(c,
+	    "sed -i '%ss/[^[:space:]]\\{1,\\}/%s/%d' " INETD_CONF " && %s",
+	    strrchr(e->place, ':') + 1, word, field + 1,
+	    entry_restart(BY_INETD));
+}
+
 /* Checks a line that starts kpopd. */
 static void
 check_inetd_line(struct check *c, const struct entry *e,
     char *const field[FIELDS])
 {
+	const char *service = inetd_service_of(field[SERVICE]);
+	struct check_word w;
+
 	if (e->port == 0)
 		check_fail(c, "service", e->place,
 		    check_remedy(c,
-			"write 1109 in place of %s, or run: "
-			"printf '\\nkpop 1109/tcp\\n' >>/etc/services",
-			field[SERVICE]),
-		    "services(5) does not have %s",
-		    inetd_service_of(field[SERVICE]));
-	if (strcmp(field[TYPE], "stream") != 0 ||
-	    strncmp(field[PROTOCOL], "tcp", 3) != 0)
+			"(echo; echo %s 1109/tcp) >>/etc/services && %s",
+			check_quote(&w, service), entry_restart(BY_INETD)),
+		    "services(5) does not have %s", service);
+	if (strcmp(field[TYPE], "stream") != 0)
 		check_fail(c, "service", e->place,
-		    "write stream and tcp into this line",
-		    "the socket is %s and %s, and kpopd needs stream and tcp",
-		    field[TYPE], field[PROTOCOL]);
+		    set_field(c, e, TYPE, "stream"),
+		    "the socket is %s, and kpopd needs stream", field[TYPE]);
+	if (strncmp(field[PROTOCOL], "tcp", 3) != 0)
+		check_fail(c, "service", e->place,
+		    set_field(c, e, PROTOCOL, "tcp"),
+		    "the protocol is %s, and kpopd needs tcp", field[PROTOCOL]);
 	if (!is_roots_line(field[USER]))
-		check_fail(c, "service", e->place, "write root into this line",
+		check_fail(c, "service", e->place,
+		    set_field(c, e, USER, "root"),
 		    "the user is %s, and kpopd needs root", field[USER]);
 	if (access(e->program, X_OK) == -1)
 		check_fail(c, "service", e->place, NULL,

@@ -468,7 +468,7 @@ has_inetd() {
 	check
 	says 'FAIL  service /etc/inetd.conf:1: services\(5\) does not have kpop'
 	says 'FAIL  service /etc/inetd.conf:1: the user is daemon'
-	says 'FAIL  service /etc/inetd.conf:1: the socket is stream and udp'
+	says 'FAIL  service /etc/inetd.conf:1: the protocol is udp, and kpopd'
 	says 'warn  service /etc/inetd.conf:1: kpopd is started with keytab /k'
 	check -p
 	says 'FAIL  port 110: nothing listens, although /etc/inetd.conf:2'
@@ -477,6 +477,37 @@ has_inetd() {
 	await 5 'ss -Hltn sport = 110 | grep -q .'
 	check -p
 	says "ok    port 110: inetd \\(pid $taker\\) listens, for /etc/inetd.conf:2"
+}
+
+@test "the remedy for a line of inetd.conf mends this line and no other" {
+	local another="daytime stream tcp nowait nobody internal" kpop
+	has_inetd
+	# The test's inetd has no service(8).
+	ln -s /bin/true /usr/local/sbin/service
+	kpop="stream tcp nowait root $KPOPD_BUILD/kpopd kpopd"
+	sed -i '/^kpop[[:space:]]/d' /etc/services
+	while IFS='|' read -r line wanted; do
+		printf '%s\n' "$another" "$line $KPOPD_BUILD/kpopd kpopd" \
+		    "$another" >/etc/inetd.conf
+		while check && grep '^FAIL  service' <<<"$checked"; do
+			mended "$(grep -m 1 -o '^FAIL  service /etc/inetd.conf:2: [a-z]* \?[a-z]*' <<<"$checked")"
+		done
+		diff - /etc/inetd.conf <<-END
+		$another
+		$wanted
+		$another
+		END
+	done <<-END
+	#<off># 1109 stream tcp nowait root|1109 $kpop
+	## 1109	stream tcp nowait root|1109	$kpop
+	1109 dgram udp nowait daemon:mail|1109 $kpop
+	kpop stream tcp nowait root|kpop $kpop
+	END
+	grep '^kpop 1109/tcp' /etc/services
+	xinetd_entry kpop
+	mended 'FAIL  service /etc/inetd.conf:2: .* both have port 1109'
+	grep -x "#kpop $kpop" /etc/inetd.conf
+	[ "$(grep -cx "$another" /etc/inetd.conf)" = 2 ]
 }
 
 @test "hostile files of xinetd and inetd end no check, and none of their bytes reach the terminal" {
