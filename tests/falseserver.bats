@@ -19,20 +19,6 @@ teardown() {
 	end_test
 }
 
-# false_server COMMAND: starts a server on port 2000 that runs the shell command
-# for each client. Sets $false_pid.
-false_server() {
-	socat TCP-LISTEN:2000,reuseaddr,fork SYSTEM:"$1" 3>&- 2>/dev/null &
-	false_pid=$!
-	await 5 'ss -Hltn sport = 2000 | grep -q .'
-}
-
-# false_end: ends the server that false_server has started.
-false_end() {
-	kill "$false_pid"
-	await 5 '! ss -Hltn sport = 2000 | grep -q .'
-}
-
 # fails PATTERN KPOPC-ARGUMENT ...: runs kpopc. Returns true if kpopc exits with
 # status 1, prints an error that matches PATTERN (extended), and prints nothing
 # on standard output.

@@ -61,14 +61,6 @@ last_line_is() {
 	ended "$1" "$error"
 }
 
-# false_server COMMAND: starts a server on port 2000 that runs the shell command
-# for each client. Sets $false_pid.
-false_server() {
-	socat TCP-LISTEN:2000,reuseaddr,fork SYSTEM:"$1" 3>&- 2>/dev/null &
-	false_pid=$!
-	await 5 'ss -Hltn sport = 2000 | grep -q .'
-}
-
 # false_krb5 ANSWER [SIZE]: starts a server that does not have the service key
 # (tests/programs/false-krb5.pl).
 false_krb5() {
@@ -80,12 +72,6 @@ false_krb5() {
 false_pop3() {
 	FALSE_GREETING=$1 FALSE_CAPA=$2 FALSE_AUTH=$3 \
 	    false_server "perl $BATS_TEST_DIRNAME/programs/false-pop3.pl"
-}
-
-# false_end: ends the false server.
-false_end() {
-	kill "$false_pid"
-	await 5 '! ss -Hltn sport = 2000 | grep -q .'
 }
 
 # edited_end: ends the man in the middle that edited started.

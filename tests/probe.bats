@@ -84,20 +84,6 @@ bytes() {
 	pop carol STAT QUIT | sed -n 's/^+OK [0-9]* \([0-9]*\)$/\1/p'
 }
 
-# false_server COMMAND: starts a server on port 2000 that runs the shell command
-# for each client. Sets $false_pid.
-false_server() {
-	socat TCP-LISTEN:2000,reuseaddr,fork SYSTEM:"$1" 3>&- 2>/dev/null &
-	false_pid=$!
-	await 5 'ss -Hltn sport = 2000 | grep -q .'
-}
-
-# false_end, edited_end: end the server that false_server or edited has started.
-false_end() {
-	kill "$false_pid"
-	await 5 '! ss -Hltn sport = 2000 | grep -q .'
-}
-
 edited_end() {
 	kill "$middle"
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'

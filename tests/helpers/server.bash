@@ -275,3 +275,17 @@ no_reports() {
 	rm -f $reports
 	return 1
 }
+
+# false_server COMMAND: starts a server on port 2000 that runs the shell command
+# for each client, in place of kpopd. Sets $false_pid.
+false_server() {
+	socat TCP-LISTEN:2000,reuseaddr,fork SYSTEM:"$1" 3>&- 2>/dev/null &
+	false_pid=$!
+	await 5 'ss -Hltn sport = 2000 | grep -q .'
+}
+
+# false_end: ends the server with the pid $false_pid.
+false_end() {
+	kill "$false_pid"
+	await 5 '! ss -Hltn sport = 2000 | grep -q .'
+}
