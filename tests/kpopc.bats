@@ -74,12 +74,6 @@ false_pop3() {
 	    false_server "perl $BATS_TEST_DIRNAME/programs/false-pop3.pl"
 }
 
-# edited_end: ends the man in the middle that edited started.
-edited_end() {
-	kill "$middle"
-	await 5 '! ss -Hltn sport = 2110 | grep -q .'
-}
-
 @test "kpopc prints its usage if its arguments are wrong, and its version with -V" {
 	for arguments in '' 'a b c' '-x host' '-u alice host'; do
 		run kpopc $arguments

@@ -84,11 +84,6 @@ bytes() {
 	pop carol STAT QUIT | sed -n 's/^+OK [0-9]* \([0-9]*\)$/\1/p'
 }
 
-edited_end() {
-	kill "$middle"
-	await 5 '! ss -Hltn sport = 2110 | grep -q .'
-}
-
 @test "kpopc --probe prints one line with the mailbox, the user, its own address and the time of each phase" {
 	local size times data address='(127\.0\.0\.1|\[::1\]):[0-9]+'
 	realm_login carol

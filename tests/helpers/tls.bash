@@ -97,6 +97,12 @@ edited() {
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
+# edited_end: ends the man in the middle on port 2110 that edited has started.
+edited_end() {
+	kill "$middle"
+	await 5 '! ss -Hltn sport = 2110 | grep -q .'
+}
+
 # make_stls_front: makes $WORLD/front, a program that answers a client's STLS
 # and then passes the connection to the TLS server on port 2111.
 make_stls_front() {
