@@ -40,6 +40,12 @@ const char *auth_configuration(void);
 const char *auth_krb5conf(const struct auth *a);
 
 /*
+ * The name of the file in memory in which a listener keeps this text, for
+ * kpopd --check.
+ */
+#define AUTH_SHOWN "krb5.conf"
+
+/*
  * Writes the path of the user's .k5login, as krb5.conf places it. home is the
  * user's home directory. Opens no file. Returns 0 or a krb5 error.
  */

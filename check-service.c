@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth-start.h"
 #include "check-entry.h"
 #include "check-port.h"
 #include "check-quote.h"
@@ -19,6 +20,7 @@
 #include "options.h"
 
 #define SECONDS 180 /* for name services, and for all runs of systemctl */
+#define CHANGED 512 /* bytes of the text of a changed file with its NUL */
 
 /* Returns the port that the service of these options usually has. */
 static unsigned
@@ -459,28 +461,65 @@ check_socket(struct check *c, const struct entries *all, unsigned port,
 	return use.holder != NULL ? use.holder->pid : 0;
 }
 
+/* Returns true if kpopd is started with this process's KRB5_CONFIG. */
+static bool
+has_same_configuration(const struct entry *e)
+{
+	const char *here = getenv("KRB5_CONFIG"), *there = NULL;
+	char environment[sizeof(e->environment)], *rest = environment, *word;
+
+	strlcpy(environment, e->environment, sizeof(environment));
+	while ((word = entry_word(&rest, " \t")) != NULL)
+		if (strncmp(word, "KRB5_CONFIG=", 12) == 0)
+			there = word + 12;
+	return here == NULL || there == NULL ? here == there :
+					       strcmp(here, there) == 0;
+}
+
 /*
- * Checks whether a listener, which was started for the entry, has the options
- * that the file has now.
+ * Finds out whether a listener, which was started for the entry, has the
+ * options and the krb5.conf that the files have now. Writes to changed what
+ * it has not read, or "".
  */
 static void
-check_listener(struct check *c, const struct entry *e, pid_t pid)
+find_unread(const struct check *c, const struct entry *e, pid_t pid,
+    char changed[CHANGED])
 {
 	static struct options there;
+	static char text[ENTRY_FILE_MOST];
 	const char *what, *name;
 	char shown[PATH_MAX], *words[ENTRY_WORDS];
 
+	*changed = '\0';
 	memcpy(words, e->words, sizeof(words)); /* getopt may order them */
-	if (!port_find_memory(pid, OPTIONS_SHOWN, shown) ||
-	    options_read_other(&there, e->count, words, &what) != NULL ||
-	    (name = options_find_newer(shown)) == NULL)
+	if (port_find_memory(pid, OPTIONS_SHOWN, shown) &&
+	    options_read_other(&there, e->count, words, &what) == NULL &&
+	    (name = options_find_newer(shown)) != NULL)
+		snprintf(changed, CHANGED, "%s since %s was changed there",
+		    there.config != NULL ? there.config : CONFIG_FILE, name);
+	/* The listener would not take an empty one over. */
+	else if (c->auth != NULL && *auth_krb5conf(c->auth) != '\0' &&
+	    has_same_configuration(e) &&
+	    port_find_memory(pid, AUTH_SHOWN, shown) &&
+	    entry_read(shown, text) == NULL &&
+	    strcmp(text, auth_krb5conf(c->auth)) != 0)
+		snprintf(changed, CHANGED, "krb5.conf since it was changed");
+}
+
+/* Checks whether a listener has read the files as they are now. */
+static void
+check_listener(struct check *c, const struct entry *e, pid_t pid)
+{
+	char changed[CHANGED];
+
+	find_unread(c, e, pid, changed);
+	if (*changed == '\0')
 		return;
 	check_warn(c, "service", *e->service != '\0' ? e->service : e->place,
 	    *e->service != '\0' ?
 		check_remedy(c, "systemctl reload %s", e->service) :
 		check_remedy(c, "kill -HUP %d", (int)pid),
-	    "the listener (pid %d) has not read %s since %s was changed there",
-	    (int)pid, there.config != NULL ? there.config : CONFIG_FILE, name);
+	    "the listener (pid %d) has not read %s", (int)pid, changed);
 }
 
 /* Checks the listeners of kpopd that have a socket of the port. */

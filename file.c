@@ -1,19 +1,24 @@
 /*
  * Reads and writes exactly n bytes of a file, even if a signal interrupts a
- * call or a call transfers fewer bytes.
+ * call or a call transfers fewer bytes. Makes files in memory.
  *
  * Runs in the session and in the recovery, as the owner of the mailbox, and as
- * root in main, for the file of options, and in the monitor, for the state
- * directory.
+ * root in main, for the file of options, in the listener, for what kpopd
+ * --check reads, and in the monitor, for the state directory.
  */
 #include "config.h"
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <errno.h>
 #include <unistd.h>
 
 #include "file.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
 
 int
 file_read(int fd, void *to, size_t n, off_t at)
@@ -51,6 +56,19 @@ file_write(int fd, const void *from, size_t n, off_t at)
 		n -= (size_t)put;
 	}
 	return 0;
+}
+
+int
+file_in_memory(const char *name)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+	/* A kernel before Linux 6.3 does not know the second flag. */
+	if (fd == -1 && errno == EINVAL)
+		fd = memfd_create(name, MFD_CLOEXEC);
+	if (fd != -1)
+		fchmod(fd, 0600);
+	return fd;
 }
 
 bool

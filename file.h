@@ -19,6 +19,13 @@ int file_read(int fd, void *to, size_t n, off_t at);
  */
 int file_write(int fd, const void *from, size_t n, off_t at);
 
+/*
+ * Makes an empty file in memory, which only root may open, through /proc. The
+ * name is for those who look for it there. Returns the descriptor, or -1 with
+ * errno.
+ */
+int file_in_memory(const char *name);
+
 /* Returns true if both descriptors refer to the same file. */
 bool file_is_same(int a, int b);
 

@@ -62,6 +62,7 @@
 #include "auth-start.h"
 #include "clock.h"
 #include "exposure.h"
+#include "file.h"
 #include "layer.h"
 #include "log.h"
 #include "monitor.h"
@@ -216,6 +217,22 @@ prepare_server(struct server *s)
 }
 
 /*
+ * Listener: keeps a file in memory open, with the krb5.conf that is in use,
+ * which kpopd --check reads through /proc.
+ */
+static void
+show_krb5conf(const struct server *s)
+{
+	static int fd = -1;
+	const char *text = auth_krb5conf(s->auth);
+
+	if (fd == -1)
+		fd = file_in_memory(AUTH_SHOWN);
+	if (fd != -1 && ftruncate(fd, 0) == 0)
+		file_write(fd, text, strlen(text), 0);
+}
+
+/*
  * Reads the account and krb5.conf again. If one of them cannot be read, keeps
  * its earlier content.
  */
@@ -241,6 +258,7 @@ reload_server(struct server *s)
 	}
 	auth_free(s->auth);
 	s->auth = auth;
+	show_krb5conf(s);
 }
 
 /*
@@ -347,6 +365,7 @@ listen_for_clients(struct server *s)
 		fatal("dup2");
 	prepare_server(s);
 	options_show();
+	show_krb5conf(s);
 	warn_of_exposure(s, true);
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)

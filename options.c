@@ -10,16 +10,12 @@
  */
 #include "config.h"
 
-#include <sys/mman.h>
-#include <sys/stat.h>
-
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "file.h"
 #include "log.h"
 #include "login-defs.h"
 #include "options-file.h"
@@ -27,10 +23,6 @@
 #include "options.h"
 
 #define EXIT_USAGE 2
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
 /* The texts of an option, "" if it takes none; NULL: it is not given there. */
 struct given {
 	const char *on_line; /* the command line, which wins */
@@ -518,14 +510,10 @@ options_have_changed(void)
 void
 options_show(void)
 {
-	int fd = memfd_create(OPTIONS_SHOWN, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+	int fd = file_in_memory(OPTIONS_SHOWN);
 
-	/* A kernel before Linux 6.3 does not know the second flag. */
-	if (fd == -1 && errno == EINVAL)
-		fd = memfd_create(OPTIONS_SHOWN, MFD_CLOEXEC);
-	/* options_file_read wants a text, and that only root may write it. */
-	if (fd == -1 || fchmod(fd, 0600) == -1 ||
-	    dprintf(fd, "# in use\n") == -1)
+	/* options_file_read does not read an empty file. */
+	if (fd == -1 || dprintf(fd, "# in use\n") == -1)
 		return;
 	for (size_t i = 0; i < options_table_rows; i++) {
 		const struct given *given = &reading.given[i];

@@ -207,7 +207,7 @@ log_in_often() {
 }
 
 # not_from_listener: returns true if no process of a session has the listening
-# socket, or the listener's options or signalfd.
+# socket, or the listener's options, krb5.conf or signalfd.
 not_from_listener() {
 	local pid
 	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do
@@ -225,14 +225,15 @@ shared_table() {
 }
 
 # bats test_tags=promise:3
-@test "the listener has its socket, syslog, options, signals and no key, and no session inherits a descriptor from it" {
+@test "the listener has its socket, syslog, options, krb5.conf, signals and no key, and no session inherits a descriptor from it" {
 	mbox one | store alice
 	pop_open
 	pop_hear '^\+OK'
 	listener=$(listener_pid)
 	listening=$(readlink "/proc/$listener/fd/0")
 	[[ $(readlink "/proc/$listener/fd/4") == /memfd:kpopd.conf* ]]
-	signals=$(readlink "/proc/$listener/fd/5")
+	[[ $(readlink "/proc/$listener/fd/5") == /memfd:krb5.conf* ]]
+	signals=$(readlink "/proc/$listener/fd/6")
 	# The kernel's queue of the listening socket must be as long as
 	# possible. xinetd's queue has 64 entries, and while a queue is full, a
 	# client waits a second before it tries again.
@@ -240,7 +241,7 @@ shared_table() {
 	    head -n 1)" -eq "$(cat /proc/sys/net/core/somaxconn)" ]
 	[[ $signals == *signalfd* ]]
 	[ "$(sockets "$listener")" -eq 2 ]
-	[ "$(others "$listener")" -eq 4 ]
+	[ "$(others "$listener")" -eq 5 ]
 	preauth=$(child_pid)
 	holds_key "$preauth"
 	holds_none "$listener"
@@ -341,7 +342,7 @@ shared_table() {
 	listener=t.$(listener_pid)
 	[ "$listener" != "$opened" ]
 	grep -q accept4 "$listener"
-	refute grep -E '^(recv[a-z]*|pread64)\(|^read\((0|1|6),' "$listener"
+	refute grep -E '^(recv[a-z]*|pread64)\(|^read\((0|1|7),' "$listener"
 	# main has read krb5.conf before. No process reads it again.
 	refute grep -l 'open.*krb5.conf' t.*
 }
@@ -787,7 +788,7 @@ ticks() {
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	[ "$(fds "$(child_pid)" | wc -l)" -eq 12 ]
 	listener=$(listener_pid)
-	[ "$(fds "$listener" | wc -l)" -eq 6 ]
+	[ "$(fds "$listener" | wc -l)" -eq 7 ]
 	pop_ask QUIT
 	pop_hear_end
 	await 5 'no_sessions'

@@ -30,6 +30,7 @@ teardown() {
 	fuse_end
 	server_stop
 	rm -f /etc/exim4/exim4.conf /run/mountinfo
+	[ ! -e "$WORLD/kept/krb5.conf" ] || cp -a "$WORLD/kept/krb5.conf" /etc/
 	! mountpoint -q /srv/spool || umount -l /srv/spool
 	rm -rf /srv/spool /srv/private
 	chmod 2775 /var/mail
@@ -336,6 +337,35 @@ connect() {
 	rm /etc/kpopd.conf
 	check -t 50
 	says "warn  service .* since (state|keytab) was changed there"
+}
+
+@test "a listener that has not read the krb5.conf that the host now has is named, and the remedy lets it be read" {
+	local listener line
+	printf '%s\n' "keytab $WORLD/server.keytab" "state $state" \
+	    >/etc/kpopd.conf
+	cp -a /etc/krb5.conf "$WORLD/kept/"
+	xinetd_entry kpop 'wait = yes'
+	sed -i '/per_source\|instances\|flags/d' /etc/xinetd.d/kpop
+	xinetd_start
+	connect
+	echo '# new' >>/etc/krb5.conf
+	check
+	says_not '(warn|FAIL) +service .*listener'
+	for line in 'dns_lookup_kdc = false' 'rdns = true'; do
+		sed -i "s/^\[libdefaults\]/&\n\t$line/" /etc/krb5.conf
+		mended "warn  service /etc/xinetd.d/kpop: the listener \\(pid $listener\\) has not read krb5.conf since it was changed\\. Remedy: kill -HUP $listener\$"
+	done
+	kill -0 "$listener"
+	# The entry may name another file.
+	cp /etc/krb5.conf "$WORLD/other.conf"
+	sed -i '/rdns/d' "$WORLD/other.conf"
+	KRB5_CONFIG=$WORLD/other.conf check
+	says_not '(warn|FAIL) +service .*listener'
+	# A reload does not help.
+	: >/etc/krb5.conf
+	check
+	cp -a "$WORLD/kept/krb5.conf" /etc
+	says_not '(warn|FAIL) +service .*listener'
 }
 
 @test "a wrong option in xinetd's entry is named, with or without NAMEINARGS" {

@@ -637,6 +637,11 @@ is_content() {
 	[ "$(main_pid)" != "$first" ]
 	check_says 'ok    port 1109: '
 	is_content
+	echo '[kpopd]' >>"$root/etc/krb5.conf"
+	echo 'test = yes' >>"$root/etc/krb5.conf"
+	check_mends "warn  service kpopd.service: the listener .* krb5.conf"
+	is_content
+	sed -i '/^\[kpopd/,$d' "$root/etc/krb5.conf"
 	rm "$root/etc/kpopd.conf"
 }
 
