@@ -362,8 +362,11 @@ fetchmail_with() {
 	cp "$WORLD/kept" "$root/etc/krb5.conf"
 	uid=$(id -u alice)
 	inside test -d "/var/lib/kpopd/users/$uid"
-	block docs/ADMIN.md 'rm -rf' | sed "s/1042/$uid/" | as_root
-	refute inside sh -c "ls -d /var/lib/kpopd/users/$uid*"
+	# The state of a uid that begins with the same digits stays.
+	inside mkdir "/var/lib/kpopd/users/${uid}0"
+	block docs/ADMIN.md 'rm -rf' | sed "s/1042/$uid/g" | as_root
+	[ "$(inside sh -c "ls -d /var/lib/kpopd/users/$uid*")" = \
+	    "/var/lib/kpopd/users/${uid}0" ]
 	printf '%s\r\n' "USER alice" "PASS x" QUIT |
 	    kpopc mail.kpopd.test | grep '^+OK 2 messages'
 }
