@@ -22,7 +22,9 @@ check_sandbox(struct check *c)
 		    "%s; kpopd serves without (-S optional)", found);
 	else
 		check_fail(c, "sandbox", NULL,
-		    check_remedy(c, "%s. Or serve without: -S optional",
+		    check_remedy(c,
+			"%s. Or serve without: write sandbox optional into "
+			"kpopd.conf",
 			remedy),
 		    "%s", found);
 }

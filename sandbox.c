@@ -120,12 +120,14 @@ describe_missing(int no_seccomp, int no_landlock, char found[SANDBOX_TEXT],
 		snprintf(found + n, SANDBOX_TEXT - (size_t)n,
 		    "no Landlock (%s)", strerror(no_landlock));
 	snprintf(remedy, SANDBOX_TEXT,
-	    "Use a kernel that has %s, and permit the system calls%s%s, in "
-	    "SystemCallFilter= of the unit or in the list of the container",
-	    both ? "both" : "it", no_seccomp != 0 ? " seccomp" : "",
+	    "Permit the system calls%s%s, in SystemCallFilter= of the unit or "
+	    "for the container (systemd-nspawn: --system-call-filter=), or use "
+	    "a kernel that has %s",
+	    no_seccomp != 0 ? " seccomp" : "",
 	    no_landlock != 0 ? " landlock_create_ruleset landlock_add_rule"
 			       " landlock_restrict_self" :
-			       "");
+			       "",
+	    both ? "both" : "it");
 }
 
 unsigned

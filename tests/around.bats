@@ -653,11 +653,11 @@ missing_text() {
 		text+="${comma}no $part \($error\)"
 		comma=', '
 	done
-	text+='\. Use a kernel .*, and permit the system calls'
+	text+='\. Permit the system calls'
 	[[ $* != *seccomp* ]] || text+=' seccomp'
 	[[ $* != *Landlock* ]] ||
 	    text+=' landlock_create_ruleset landlock_add_rule landlock_restrict_self'
-	echo "$text, in SystemCallFilter= of the unit or in the list of the container"
+	echo "$text, in SystemCallFilter= of the unit or for the container .*, or use a kernel that has (it|both)"
 }
 
 # bats test_tags=promise:4

@@ -197,10 +197,10 @@ refuses_as_named() {
 	while read -r error calls; do
 		echo "$error $calls"
 		run "$poor" -e "$error" $calls -- "$KPOPD_BUILD/kpopd" --check
-		names 'FAIL  sandbox: the sandbox cannot be made: no (seccomp|Landlock) \(.*\. Remedy: Use a kernel that has (it|both), and permit the system calls .*\. Or serve without: -S optional'
+		names 'FAIL  sandbox: the sandbox cannot be made: no (seccomp|Landlock) \(.*\. Remedy: Permit the system calls .*, or use a kernel that has (it|both)\. Or serve without: write sandbox optional into kpopd\.conf'
 		run "$poor" -e "$error" $calls -- "$KPOPD_BUILD/kpopd" --check \
 		    -S optional
-		names 'warn  sandbox: .*; kpopd serves without \(-S optional\)\. Remedy: Use a kernel'
+		names 'warn  sandbox: .*; kpopd serves without \(-S optional\)\. Remedy: Permit the system calls'
 	done <<-END
 	EPERM landlock_create_ruleset
 	ENOSYS seccomp

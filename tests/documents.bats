@@ -129,13 +129,14 @@ fetch() {
 	block README.md "printf '%s\\n' alice@EXAMPLE.ORG" | as_alice
 	run fetch
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
-	printf 'mda "cat >>fetched"\n' >>"$root/home/alice/.fetchmailrc"
+	block README.md 'mda "procmail' >>"$root/home/alice/.fetchmailrc"
 	# The lines of crontab, as cron runs them.
 	block README.md "KRB5CCNAME=FILE:.mail.ccache" >"$WORLD/crontab"
 	[ "$(wc -l <"$WORLD/crontab")" -eq 2 ]
 	sed -e '1s/^/export /' -e '2s,^\*/10 \* \* \* \* ,,' \
 	    "$WORLD/crontab" | as_alice
-	[ "$(grep -c '^Subject:' "$root/home/alice/fetched")" -eq 2 ]
+	[ "$(grep -c '^Subject:' "$root/home/alice/mbox")" -eq 2 ]
+	[ ! -s "$root/var/mail/alice" ]
 	inside journalctl -t kpopd -o cat |
 	    grep '^login .*principal=alice/cron@KPOPD.TEST .*by=k5login'
 }
@@ -404,6 +405,7 @@ README.md|apt install fetchmail|here
 README.md|install -m 600 /dev/null|here
 README.md|kadmin -q 'addprinc -randkey alice/cron'|here
 README.md|printf '%s\n' alice@EXAMPLE.ORG|here
+README.md|mda "procmail|here
 README.md|KRB5CCNAME=FILE:.mail.ccache|here
 README.md|./demo|not|these two run the tests themselves
 docs/ADMIN.md|[realms]|here

@@ -238,7 +238,7 @@ session_by() {
 	run pop alice STAT QUIT
 	[[ $output != *"+OK 2 "* ]]
 	# systemd permits prctl, which is enough for seccomp.
-	journal_has "^fatal .*no Landlock \\(Operation not permitted\\)\\..*calls $named, .*-S optional"
+	journal_has "^fatal .*no Landlock \\(Operation not permitted\\)\\..*calls $named, in SystemCallFilter=.*-S optional"
 	unit_lines="$calls $named" serve kpopd.socket "sandbox required"
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 2 "* ]]
