@@ -137,7 +137,9 @@ remedy_add_key(struct check *c, const char *principal)
 	if (!write_keytab(c, principal, path))
 		return "add a key for the principal by kadmin";
 	return check_remedy(c,
-	    "kadmin -q 'addprinc -randkey %s'; kadmin -q 'ktadd -k %s %s'",
+	    "kadmin -q 'addprinc -randkey %s'; kadmin -q 'ktadd -k %s %s' # "
+	    "then "
+	    "users who cannot log in need a new ticket: kinit",
 	    principal, path, principal);
 }
 

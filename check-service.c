@@ -68,6 +68,18 @@ join_words(const struct entry *e, char text[CHECK_COMMAND])
 	return text;
 }
 
+/* Makes the remedy that checks with these words, and the same user. */
+static const char *
+repeat_check(struct check *c, const char *words)
+{
+	struct check_word user = { .text = "" };
+
+	if (c->user != NULL)
+		check_quote(&user, c->user);
+	return check_remedy(c, "kpopd --check%s%s%s", words,
+	    c->user != NULL ? " " : "", user.text);
+}
+
 /* Prints an option that the entry has with another value than these checks. */
 static void
 print_difference(struct check *c, const struct entry *e, const char *words,
@@ -83,8 +95,7 @@ print_difference(struct check *c, const struct entry *e, const char *words,
 		    "file of options",
 		    d->name, there, d->in_file);
 	else
-		check_warn(c, "service", e->place,
-		    check_remedy(c, "kpopd --check%s", words),
+		check_warn(c, "service", e->place, repeat_check(c, words),
 		    "kpopd is started with %s %s, but these checks used %s",
 		    d->name, there, here);
 }
@@ -325,8 +336,7 @@ check_absent(struct check *c, const struct entries *all, const bool is_this[])
 		if (!another->is_kpopd || *another->disabled != '\0')
 			continue;
 		check_warn(c, "service", another->place,
-		    check_remedy(c, "kpopd --check%s",
-			join_words(another, words)),
+		    repeat_check(c, join_words(another, words)),
 		    "no superserver starts kpopd for %s; this one starts it "
 		    "for another protocol, which was not checked",
 		    name_service(&c->o));

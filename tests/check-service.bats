@@ -284,7 +284,9 @@ serves_again() {
 	says_not '.*started with (timeouts|locks|state|TZ)'
 	xinetd_entry kpop 'server_args = -r OTHER.TEST'
 	check
-	says 'warn  service /etc/xinetd.d/kpop: kpopd is started with realms OTHER.TEST, but these checks used the default\. Remedy: kpopd --check -r OTHER.TEST'
+	says 'warn  service /etc/xinetd.d/kpop: kpopd is started with realms OTHER.TEST, but these checks used the default\. Remedy: kpopd --check -r OTHER.TEST$'
+	check alice
+	says 'warn  service /etc/xinetd.d/kpop: .*Remedy: kpopd --check -r OTHER.TEST alice$'
 	check -r OTHER.TEST
 	says_not 'warn +service'
 	check -d /elsewhere -r OTHER.TEST
