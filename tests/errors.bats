@@ -352,7 +352,7 @@ kill_and_login() {
 			grep -q '^+OK' "$WORLD/rest"
 			refute grep -qx '\.' "$WORLD/rest"
 			pop_close
-			log_has 'failed .*what="reading message 1" error="Input/output error" more=0$'
+			log_has 'failed .*what="reading message 1" error="Input/output error" more=0 mailbox=/home/alice/Maildir$'
 			log_has 'logout .*reason=failed .*deleted=0 left=1 '
 		done
 	done
