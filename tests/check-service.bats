@@ -306,6 +306,8 @@ connect() {
 }
 
 @test "a listener that has not read the options that the file now has is named, and the remedy lets them be read" {
+	[ -z "${SANITIZER-}" ] ||
+	    skip "the entry gives kpopd no options for sanitizers"
 	local listener line remedy
 	printf '%s\n' "keytab $WORLD/server.keytab" "state $state" \
 	    >/etc/kpopd.conf
@@ -342,6 +344,8 @@ connect() {
 }
 
 @test "a listener that has not read the krb5.conf that the host now has is named, and the remedy lets it be read" {
+	[ -z "${SANITIZER-}" ] ||
+	    skip "the entry gives kpopd no options for sanitizers"
 	local listener line
 	printf '%s\n' "keytab $WORLD/server.keytab" "state $state" \
 	    >/etc/kpopd.conf

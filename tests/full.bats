@@ -305,7 +305,8 @@ sweep() {
 	use_all_inodes
 	server_start $(tls_options)
 	run timeout 10 bash -c 'cat </dev/tcp/127.0.0.1/1109'
-	log_has "failed .*what=.making directory $state/tls. error=.No space left"
+	log_has \
+	    "failed .*what=.making directory $state/tls. error=.No space left"
 	[[ $output == "-ERR [SYS/TEMP] the server cannot serve now"* ]]
 }
 

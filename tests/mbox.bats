@@ -309,10 +309,10 @@ with_planted() {
 @test "kpopd refuses links, FIFOs, directories, files of other owners and unreadable files" {
 	mbox secret | store bob
 	ln -s /var/mail/bob /var/mail/alice
-	opens_not SYS/PERM 'symbolic links'
+	opens_not SYS/PERM 'it is a symlink'
 	rm /var/mail/alice
 	ln -s /etc/shadow /var/mail/alice
-	opens_not SYS/PERM 'symbolic links'
+	opens_not SYS/PERM 'it is a symlink'
 	rm /var/mail/alice
 	mbox one | store alice
 	ln /var/mail/alice /var/mail/other
@@ -324,12 +324,12 @@ with_planted() {
 	rm /var/mail/alice
 	mkdir /var/mail/alice
 	chown alice /var/mail/alice
-	opens_not SYS/PERM 'Is a directory'
+	opens_not SYS/PERM 'it is not a regular file'
 	rmdir /var/mail/alice
 	mbox one | store alice
 	chown bob /var/mail/alice
 	chmod 666 /var/mail/alice
-	opens_not SYS/PERM 'not permitted'
+	opens_not SYS/PERM 'it has another owner'
 	chown alice /var/mail/alice
 	chmod 000 /var/mail/alice
 	opens_not SYS/PERM 'Permission denied'

@@ -443,7 +443,7 @@ example() {
 		-e 's/\$HOSTNAME\$/mail.kpopd.test/' >"$WORLD/nagios"
 	chmod 644 "$WORLD/nagios"
 	run su nagios -s /bin/sh -c \
-	    "SSL_CERT_FILE=$WORLD/tls/ca.pem . $WORLD/nagios"
+	    "export SSL_CERT_FILE=$WORLD/tls/ca.pem; . $WORLD/nagios"
 	echo "$output"
 	[ "$status" -eq 0 ]
 	[[ $output == "KPOP OK - 0 messages, 0 bytes, login as watch, from "* ]]
