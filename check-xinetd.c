@@ -326,8 +326,6 @@ static void
 set_attribute(const struct xinetd *x, const struct xinetd_service *s,
     const char *name, const char *value, char command[CHECK_COMMAND])
 {
-	const char *begin =
-	    strcmp(name, "disable") != 0 ? "^\\([[:space:]]*" : "\\(";
 	struct check_word file;
 	char lines[32] = "";
 
@@ -340,8 +338,9 @@ set_attribute(const struct xinetd *x, const struct xinetd_service *s,
 		snprintf(lines, sizeof(lines), "%u,%u", s->first, s->last);
 	if (is_given(s, name))
 		snprintf(command, CHECK_COMMAND,
-		    "sed -i '%ss/%s%s[[:space:]]*=\\).*/\\1 %s/' %s", lines,
-		    begin, name, value, file.text);
+		    "sed -i '%ss/^\\([[:space:]]*%s[[:space:]]*=\\).*/\\1 %s/' "
+		    "%s",
+		    lines, name, value, file.text);
 	else
 		snprintf(command, CHECK_COMMAND,
 		    "sed -i '%us/^/\\t%s = %s\\n/' %s", s->last, name, value,

@@ -149,8 +149,11 @@ serves_again() {
 	local line
 	xinetd_entry kpop 'disable = yes'
 	check
-	grep -F "Remedy: $(sed -n 's/^ *\(sed -i.*xinetd.d\)/\1/p' \
-	    "$top/README.md") && service xinetd restart" <<<"$checked"
+	# README has the same command, in two lines.
+	line=$(sed -n '/^ *sed -i.*\\$/{N;s/^ *\(.*\)\\\n */\1/p}' \
+	    "$top/README.md")
+	[[ $line == sed* ]]
+	grep -F "Remedy: $line && service xinetd restart" <<<"$checked"
 	for line in 'disable = yes' 'disable = true' 'user = nobody' \
 	    'socket_type = dgram' 'protocol = udp' 'wait = maybe' 'type = ' \
 	    'port = '; do

@@ -136,6 +136,8 @@ fetch() {
 	sed -e '1s/^/export /' -e '2s,^\*/10 \* \* \* \* ,,' \
 	    "$WORLD/crontab" | as_alice
 	[ "$(grep -c '^Subject:' "$root/home/alice/mbox")" -eq 2 ]
+	# Each message has the line that begins it in an mbox.
+	[ "$(grep -c '^From ' "$root/home/alice/mbox")" -eq 2 ]
 	[ ! -s "$root/var/mail/alice" ]
 	inside journalctl -t kpopd -o cat |
 	    grep '^login .*principal=alice/cron@KPOPD.TEST .*by=k5login'
