@@ -211,7 +211,7 @@ serves_again() {
 	xinetd_entry kpop
 	take_port
 	check
-	says "FAIL  port 1109: the port is taken by socat \\(pid $taker, uid 0\\), .*Remedy: stop process $taker"
+	says "FAIL  port 1109: the port is taken by socat1? \\(pid $taker, uid 0\\), .*Remedy: stop process $taker"
 	says_not 'ok +port'
 	rm /etc/xinetd.d/kpop
 	check

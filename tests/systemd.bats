@@ -755,8 +755,8 @@ recovery_has_ended() {
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	refute inside systemctl start kpopd.socket
 	check_says 'FAIL  service kpopd.socket: the socket has failed \(res' \
-	    'FAIL  port 1109: the port is taken by socat \(pid [0-9]+, uid 0\)'
-	inside pkill -x socat
+	    'FAIL  port 1109: the port is taken by socat1? \(pid [0-9]+, uid 0\)'
+	inside pkill -x "socat1?"
 	await 5 '! ss -Hltn sport = 1109 | grep -q .'
 	inside systemctl stop kpopd.socket
 	inside systemctl enable -q kpopd-each.socket kpopd.socket
