@@ -192,12 +192,14 @@ port_find_memory(pid_t pid, const char *name, char path[PATH_MAX])
 static pid_t
 next_process(DIR *proc)
 {
-	struct dirent *entry;
+	const struct dirent *entry;
+	const char *problem;
 
 	while ((entry = readdir(proc)) != NULL) {
-		int pid = atoi(entry->d_name);
+		pid_t pid =
+		    (pid_t)strtonum(entry->d_name, 1, INT_MAX, &problem);
 
-		if (pid > 0)
+		if (problem == NULL)
 			return pid;
 	}
 	return 0;
