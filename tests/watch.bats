@@ -133,12 +133,13 @@ is_over() {
 	pop_say "PASS x"
 	await 5 'session=$(pgrep -n -u alice -x kpopd)'
 	# The session waits for a writer of the FIFO.
-	"$KPOPD_BUILD/tests/programs/preauth-standin" "$session" message N no
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$session" message N \
+	    forged
 	pop_hear '^-ERR \[AUTH\]'
 	pop_hear_end
 	kill -0 "$session"
 	is_over 8
-	log_has 'refused .*reason="no" user=alice principal=alice@KPOPD\.TEST$'
+	log_has 'refused .*reason="forged" user=alice '
 	log_count 1 ' (refused|fatal) '
 }
 
@@ -189,7 +190,8 @@ is_over() {
 	await 5 'session=$(pgrep -n -u alice -x kpopd)'
 	kill -STOP "$(jailed_in tls)"
 	begin=$EPOCHSECONDS
-	"$KPOPD_BUILD/tests/programs/preauth-standin" "$session" message N no
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$session" message N \
+	    forged
 	# The refusal ends after 2 s, and the session is killed after 8 s. The
 	# write timeout of 6 s begins at the end of the refusal.
 	is_over 20
