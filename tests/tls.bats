@@ -757,6 +757,25 @@ serve_with_key() {
 	refute connects tls1_2 AES256-SHA256
 }
 
+# openssl_conf SETTING: writes an openssl.cnf with this setting for all programs
+# with TLS. Clients that the test starts ignore the file.
+openssl_conf() {
+	printf '%s\n' 'openssl_conf = all' '[all]' 'ssl_conf = ssl' '[ssl]' \
+	    'system_default = settings' '[settings]' "$1" \
+	    >/etc/ssl/openssl.cnf
+	export OPENSSL_CONF=/dev/null
+}
+
+@test "kpopd-tls obeys the settings in openssl.cnf" {
+	cp /etc/ssl/openssl.cnf "$WORLD/openssl.cnf"
+	openssl_conf 'MaxProtocol = TLSv1.2'
+	serve_with_key rsa
+	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
+	refute connects tls1_3 TLS_AES_128_GCM_SHA256
+	cp "$WORLD/openssl.cnf" /etc/ssl/openssl.cnf
+	connects tls1_3 TLS_AES_128_GCM_SHA256
+}
+
 @test "kpopd refuses to start with cipher suites that OpenSSL does not have, and serves nothing" {
 	for list in NOSUCH ECDHE+AESGCM:NOSUCH 'ALL:!NOSUCH' ECDHE+NOSUCH \
 	    TLS_NOSUCH TLS_AES_256_GCM_SHA384:TLS_AES_256_GCM_SHA \
