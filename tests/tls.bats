@@ -772,8 +772,11 @@ openssl_conf() {
 	serve_with_key rsa
 	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
 	refute connects tls1_3 TLS_AES_128_GCM_SHA256
-	cp "$WORLD/openssl.cnf" /etc/ssl/openssl.cnf
+	openssl_conf 'MinProtocol = TLSv1.3'
+	refute connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
 	connects tls1_3 TLS_AES_128_GCM_SHA256
+	cp "$WORLD/openssl.cnf" /etc/ssl/openssl.cnf
+	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
 }
 
 @test "kpopd refuses to start with cipher suites that OpenSSL does not have, and serves nothing" {
