@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <openssl/decoder.h>
 #include <openssl/err.h>
 #include <string.h>
 
@@ -79,6 +80,49 @@ set_context(SSL_CTX *context, const char *ciphers,
 	return set_ciphers(context, ciphers, problem);
 }
 
+/*
+ * Decodes the first PEM block of the file, if it is a key of this type without
+ * a passphrase. Returns it, or NULL.
+ */
+static EVP_PKEY *
+decode_key(const char *path, const char *type)
+{
+	EVP_PKEY *key = NULL;
+	BIO *file = BIO_new_file(path, "r");
+	OSSL_DECODER_CTX *decoder = OSSL_DECODER_CTX_new_for_pkey(&key, "PEM",
+	    NULL, type, EVP_PKEY_KEYPAIR, NULL, NULL);
+
+	if (file != NULL && decoder != NULL &&
+	    OSSL_DECODER_CTX_set_pem_password_cb(decoder, refuse_passphrase,
+		NULL) == 1)
+		OSSL_DECODER_from_bio(decoder, file);
+	OSSL_DECODER_CTX_free(decoder);
+	BIO_free(file);
+	return key;
+}
+
+/*
+ * Reads the key. Returns true if OpenSSL takes it with the certificate.
+ *
+ * First expects the key to have the certificate's type, because OpenSSL takes
+ * much longer to prepare for keys of all types. If that fails, lets OpenSSL
+ * read the file in its own way, which knows more kinds of files and gives the
+ * reason for a failure.
+ */
+static bool
+use_key(SSL_CTX *context, const char *path)
+{
+	X509 *certificate = SSL_CTX_get0_certificate(context);
+	EVP_PKEY *key = decode_key(path,
+	    EVP_PKEY_get0_type_name(X509_get0_pubkey(certificate)));
+	bool is_used = key != NULL && SSL_CTX_use_PrivateKey(context, key) == 1;
+
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	return is_used ||
+	    SSL_CTX_use_PrivateKey_file(context, path, SSL_FILETYPE_PEM) == 1;
+}
+
 /* Reads the two files. Returns 0, or -1 with *problem. */
 static int
 read_files(SSL_CTX *context, const char *certificate, const char *key,
@@ -86,8 +130,7 @@ read_files(SSL_CTX *context, const char *certificate, const char *key,
 {
 	if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
 		keep_problem(problem, LOAD_TLS_CERTIFICATE);
-	else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) !=
-	    1)
+	else if (!use_key(context, key))
 		keep_problem(problem, LOAD_TLS_KEY);
 	else if (SSL_CTX_check_private_key(context) != 1)
 		keep_problem(problem, LOAD_TLS_MATCH);
@@ -100,8 +143,17 @@ SSL_CTX *
 load_tls(const char *certificate, const char *key, const char *ciphers,
     struct load_tls_problem *problem)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+	SSL_CTX *context;
 
+	/*
+	 * TLS fetches its ciphers by itself, so no table of their names is
+	 * necessary. The end of the process frees the memory faster than
+	 * OpenSSL does. OpenSSL still reads its configuration (openssl.cnf).
+	 */
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_ADD_ALL_CIPHERS |
+		OPENSSL_INIT_NO_ATEXIT,
+	    NULL);
+	context = SSL_CTX_new(TLS_server_method());
 	if (set_context(context, ciphers, problem) == 0 &&
 	    read_files(context, certificate, key, problem) == 0)
 		return context;

@@ -23,7 +23,8 @@ struct load_tls_problem {
 /*
  * Makes the server's context: the certificate with its chain and its key, from
  * two files (PEM), and the cipher suites of the list (-C; "": the default).
- * Returns it, or NULL with *problem.
+ * Initializes OpenSSL with less than its default, so no other function of
+ * OpenSSL should be called before. Returns it, or NULL with *problem.
  */
 SSL_CTX *load_tls(const char *certificate, const char *key, const char *ciphers,
     struct load_tls_problem *problem);

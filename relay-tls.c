@@ -93,10 +93,11 @@ relay_tls_restrict(SSL_CTX *context)
 {
 	SSL_CTX_set_options(context,
 	    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-	return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
-		SSL_CTX_set_cipher_list(context, CIPHERS) == 1 ?
-	    0 :
-	    -1;
+	/* openssl.cnf may demand a newer version. */
+	if (SSL_CTX_get_min_proto_version(context) < TLS1_2_VERSION &&
+	    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1)
+		return -1;
+	return SSL_CTX_set_cipher_list(context, CIPHERS) == 1 ? 0 : -1;
 }
 
 /* Returns true if a word of a cipher list names a suite of TLS 1.3. */

@@ -23,9 +23,9 @@ struct relay_tls {
 extern const struct relay_codec relay_tls_codec; /* state: a struct relay_tls */
 
 /*
- * Restricts a context to TLS 1.2 and 1.3, without renegotiation and
- * compression. Restricts TLS 1.2 to cipher suites with forward secrecy and
- * AEAD. Returns 0 or -1.
+ * Restricts a context to TLS 1.2 and 1.3, or to one of them if openssl.cnf
+ * demands that, without renegotiation and compression. Restricts TLS 1.2 to
+ * cipher suites with forward secrecy and AEAD. Returns 0 or -1.
  */
 int relay_tls_restrict(SSL_CTX *context);
 

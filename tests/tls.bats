@@ -437,6 +437,56 @@ stls_then() {
 	[[ $output != *STLS* && $output == *SASL* ]]
 }
 
+# pair NAME TYPE [PARAMETER]: makes a key (NAME.key, in PKCS #8), and a
+# certificate that it signs (NAME.pem).
+pair() {
+	openssl genpkey -algorithm "$2" ${3+-pkeyopt "$3"} -out "$1.key" \
+	    2>/dev/null
+	openssl req -x509 -new -key "$1.key" -out "$1.pem" -days 30 \
+	    -subj /CN=mail.kpopd.test
+}
+
+# works CERTIFICATE KEY: returns true if kpopd-tls can use these two files.
+works() {
+	env ${SANITIZER-} "$KPOPD_BUILD/kpopd-tls" "$@" ""
+}
+
+@test "kpopd-tls uses a key of each type, in each form of PEM, and finds it between other text" {
+	cd "$WORLD/tls"
+	pair rsa RSA
+	pair pss RSA-PSS
+	pair p256 EC ec_paramgen_curve:P-256
+	pair p384 EC ec_paramgen_curve:P-384
+	pair ed25519 ED25519
+	for name in rsa pss p256 p384 ed25519; do
+		works $name.pem $name.key
+		cat $name.pem $name.key >all
+		works all all
+		{ openssl pkey -in $name.key -pubout; cat $name.key; } >two
+		works $name.pem two
+		{ echo text; sed 's/$/\r/' $name.key; echo text; } >text
+		works $name.pem text
+		refute works $name.pem server.key
+	done
+	for name in rsa p256; do
+		openssl pkey -in $name.key -traditional -out old
+		grep -q "BEGIN .* PRIVATE KEY" old
+		works $name.pem old
+	done
+	openssl ecparam -name prime256v1 >parameters
+	cat parameters old >after
+	works p256.pem after
+	openssl x509 -in rsa.pem -text >chain
+	cat p384.pem ed25519.pem >>chain
+	works chain rsa.key
+	# A passphrase cannot be asked for.
+	for how in "" -traditional; do
+		openssl pkey -in rsa.key $how -aes128 -passout pass:x \
+		    -out locked
+		refute works rsa.pem locked </dev/null
+	done
+}
+
 @test "a client that stops in the handshake is disconnected at the login deadline, and leaves no process" {
 	server_start -p -t 2:20 $(tls_options)
 	exec 9<>/dev/tcp/127.0.0.1/1109
@@ -705,6 +755,28 @@ serve_with_key() {
 	[ "$(connecting tls1_3)" = TLS_CHACHA20_POLY1305_SHA256 ]
 	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
 	refute connects tls1_2 AES256-SHA256
+}
+
+# openssl_conf SETTING: writes an openssl.cnf with this setting for all programs
+# with TLS. Clients that the test starts ignore the file.
+openssl_conf() {
+	printf '%s\n' 'openssl_conf = all' '[all]' 'ssl_conf = ssl' '[ssl]' \
+	    'system_default = settings' '[settings]' "$1" \
+	    >/etc/ssl/openssl.cnf
+	export OPENSSL_CONF=/dev/null
+}
+
+@test "kpopd-tls obeys the settings in openssl.cnf" {
+	cp /etc/ssl/openssl.cnf "$WORLD/openssl.cnf"
+	openssl_conf 'MaxProtocol = TLSv1.2'
+	serve_with_key rsa
+	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
+	refute connects tls1_3 TLS_AES_128_GCM_SHA256
+	openssl_conf 'MinProtocol = TLSv1.3'
+	refute connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
+	connects tls1_3 TLS_AES_128_GCM_SHA256
+	cp "$WORLD/openssl.cnf" /etc/ssl/openssl.cnf
+	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
 }
 
 @test "kpopd refuses to start with cipher suites that OpenSSL does not have, and serves nothing" {
