@@ -74,3 +74,74 @@ client_gets() {
 	[ "$status" -ne 0 ]
 	refute "$KPOPD_BUILD/bench/client" -a pass 127.0.0.1 1 nobody STAT QUIT
 }
+
+# counts_of PERCENT: writes $WORLD/counts.tsv as bench/instructions does, for
+# two rows. The count of a poll is PERCENT of a thousand.
+counts_of() {
+	printf '%s\t%s\n' environment "Debian 12" environment "libc 2" \
+	    program "kpopd 1" "a login: the monitor" 1234567 \
+	    "a poll" $(($1 * 10)) >"$WORLD/counts.tsv"
+}
+
+# compare_counts ACTION: runs bench/counts with the page $WORLD/page.md.
+compare_counts() {
+	run perl "$top/bench/counts" "$1" "$WORLD/page.md" "$WORLD/counts.tsv"
+}
+
+@test "make check-instructions fails for a count that is 4 % above the kept one and names its row, but not for 2 %" {
+	load_server
+	rm -f "$WORLD/page.md"
+	counts_of 100
+	compare_counts keep
+	[ "$status" -eq 0 ]
+	counts_of 104
+	compare_counts check
+	[ "$status" -eq 1 ]
+	[[ $output == *"FAILED a poll: 1,040, 1.040 of the kept 1,000"* ]]
+	[[ $output != *"FAILED a login"* ]]
+	for percent in 102 50; do
+		counts_of $percent
+		compare_counts check
+		[ "$status" -eq 0 ]
+		[[ $output != *FAILED* ]]
+	done
+}
+
+@test "make check-instructions fails for a row that was not counted, and for a row that was not kept" {
+	load_server
+	rm -f "$WORLD/page.md"
+	counts_of 100
+	compare_counts keep
+	sed -i '/^a poll/d' "$WORLD/counts.tsv"
+	compare_counts check
+	[ "$status" -eq 1 ]
+	[[ $output == *"FAILED a poll: not counted"* ]]
+	compare_counts keep
+	counts_of 100
+	compare_counts check
+	[ "$status" -eq 1 ]
+	[[ $output == *"FAILED a poll: no count is kept"* ]]
+}
+
+@test "make check-instructions is skipped with its reason if the kept counts are of other libraries; keeping new ones replaces them" {
+	load_server
+	rm -f "$WORLD/page.md"
+	counts_of 100
+	compare_counts keep
+	sed -i 's/Debian 12/Debian 13/' "$WORLD/counts.tsv"
+	compare_counts keep
+	counts_of 104
+	sed -i 's/libc 2/libc 3/' "$WORLD/counts.tsv"
+	compare_counts check
+	[ "$status" -eq 77 ]
+	[[ $output == *"skipped"*"no counts for Debian 12, libc 3;"* ]]
+	compare_counts keep
+	compare_counts check
+	[ "$status" -eq 0 ]
+	[ "$(grep -c '^## ' "$WORLD/page.md")" -eq 2 ]
+	[ "$(grep -c 'libc 2$' "$WORLD/page.md")" -eq 1 ]
+	# A run that has counted nothing is no success.
+	: >"$WORLD/counts.tsv"
+	compare_counts check
+	[ "$status" -ne 0 ] && [ "$status" -ne 77 ]
+}
