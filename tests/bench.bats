@@ -49,6 +49,32 @@ without_figure() {
 	grep -qx '\* popa3d: not installed' "$WORLD/bench/RESULTS.md"
 }
 
+# tls_figures WAY: prints how many tables have figures of this way for logins in
+# TLS.
+tls_figures() {
+	grep -Ec "^\| $1 \| [0-9.]+ \| [^|]+ \| [0-9.]+ \| [^|]+ \|$" \
+	    "$WORLD/bench/RESULTS.md"
+}
+
+@test "the bench reports figures in TLS for each way to kpopd and both certificates, or a reason" {
+	local kept=kpopd-accept
+	# xinetd's table of RETR has the same form.
+	[ "$(tls_figures 'kpopd by xinetd')" -eq 3 ]
+	if grep -q -e --keep "$KPOPD_BUILD/kpopd-tls"; then
+		[ "$(tls_figures 'kpopd by xinetd, kept kpopd-tls')" -eq 2 ]
+		[ "$(tls_figures \
+		    'kpopd accepting by itself, kept kpopd-tls')" -eq 2 ]
+	else
+		[ "$(tls_figures 'kpopd accepting by itself')" -eq 2 ]
+		kept='kpopd-(accept-)?kept'
+	fi
+	# These are not measured, but the reason is there.
+	[ "$(grep -Ec "^\* $kept-(rsa|p256): this .*keep" \
+	    "$WORLD/bench/RESULTS.md")" -ge 2 ]
+	grep -q 'the client takes [0-9.]* ms without TLS, [0-9.]* ms with' \
+	    <(tr '\n' ' ' <"$WORLD/bench/RESULTS.md")
+}
+
 @test "the bench draws two lines for kpopd in each plot" {
 	for plot in open poll retr delete memory maildir; do
 		[ "$(grep -c '<polyline' "$WORLD/bench/$plot.svg")" -eq 2 ]
