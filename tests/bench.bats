@@ -17,6 +17,8 @@ load_server() {
 # small_bench: runs one round of every scenario except throughput, with few
 # messages and without the other servers.
 small_bench() {
+	mkdir "$WORLD/bench"
+	cp "$top/bench/README.md" "$WORLD/bench"
 	WITHOUT_PEERS=yes ROUNDS=1 SETTLE=0 BIG=60 LARGE=30 MIL=100 MAILDIR=20 \
 	    LOGINS=8 ONE=10 \
 	    PLOT_ROUNDS=1 PLOT_SIZES="1 2" PLOT_MESSAGES="10 100" \
@@ -73,6 +75,19 @@ tls_figures() {
 	    "$WORLD/bench/RESULTS.md")" -ge 2 ]
 	grep -q 'the client takes [0-9.]* ms without TLS, [0-9.]* ms with' \
 	    <(tr '\n' ' ' <"$WORLD/bench/RESULTS.md")
+}
+
+@test "the bench writes the figures of its README, and finds a README whose figures were edited" {
+	local README=$WORLD/bench/README.md rate
+	load_server
+	rate=$(awk -F ' *[|] *' '/^[|] S1 eight at once/ { print $8 }' \
+	    "$WORLD/bench/RESULTS.md")
+	grep -q "^| such sessions.* | $rate; as the listener" "$README"
+	"$top/bench/summary" --check "$WORLD/bench"
+	sed -i "s/ $rate;/ 1$rate;/" "$README"
+	refute "$top/bench/summary" --check "$WORLD/bench"
+	# The project's own README has the figures of its own results.
+	"$top/bench/summary" --check "$top/bench"
 }
 
 @test "the bench draws two lines for kpopd in each plot" {
