@@ -29,7 +29,6 @@
 #include "config.h"
 
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <dirent.h>
 #include <err.h>
@@ -389,14 +388,31 @@ job(char **steps, long number, long n, int report, int go)
 	exit(write(report, &spent, sizeof(spent)) == sizeof(spent) ? 0 : 1);
 }
 
+/* Starts a job. Returns the pipe from which its reports are read. */
+static int
+start_job(char **steps, long number, long n, const int go[2])
+{
+	int report[2];
+	pid_t pid;
+
+	if (pipe(report) == -1 || (pid = fork()) == -1)
+		err(1, "fork");
+	if (pid == 0) {
+		close(go[1]);
+		job(steps, number, n, report[1], go[0]);
+	}
+	close(report[1]);
+	return report[0];
+}
+
 /* Returns the sum of the next reports of so many jobs. */
 static int64_t
-read_reports(int from, long number)
+read_reports(const int *from, long number)
 {
 	int64_t all = 0, one;
 
-	for (; number > 0; number--) {
-		if (read(from, &one, sizeof(one)) != sizeof(one))
+	for (long i = 0; i < number; i++) {
+		if (read(from[i], &one, sizeof(one)) != sizeof(one))
 			errx(1, "a job has failed");
 		all += one;
 	}
@@ -410,33 +426,21 @@ read_reports(int from, long number)
 static void
 jobs(char **steps, long number, long n)
 {
-	int report[2], go[2], status;
+	int go[2], *reports = calloc((size_t)number, sizeof(*reports));
 	int64_t begin, spent;
 
-	if (pipe(report) == -1 || pipe(go) == -1)
+	if (reports == NULL || pipe(go) == -1)
 		err(1, "pipe");
-	for (long i = 0; i < number; i++) {
-		pid_t pid = fork();
-
-		if (pid == -1)
-			err(1, "fork");
-		if (pid == 0) {
-			close(report[0]);
-			close(go[1]);
-			job(steps, i, n / number + (i < n % number), report[1],
-			    go[0]);
-		}
-	}
-	close(report[1]);
-	read_reports(report[0], number);
+	for (long i = 0; i < number; i++)
+		reports[i] =
+		    start_job(steps, i, n / number + (i < n % number), go);
+	read_reports(reports, number);
 	begin = now();
 	close(go[1]);
-	spent = read_reports(report[0], number);
-	for (long i = 0; i < number; i++)
-		if (wait(&status) == -1 || status != 0)
-			errx(1, "a session failed");
+	spent = read_reports(reports, number);
 	printf("sessions %" PRId64 " %" PRId64 " %ld\n", now() - begin, spent,
 	    n);
+	free(reports);
 }
 
 /*

@@ -116,6 +116,17 @@ client_gets() {
 	refute "$KPOPD_BUILD/bench/client" -a pass 127.0.0.1 1 nobody STAT QUIT
 }
 
+@test "the bench's client fails at once if one of its jobs cannot start" {
+	load_server
+	mkdir -p "$WORLD/few"
+	kinit -c "$WORLD/few/alice" -k -t "$WORLD/keytabs/alice.keytab" alice
+	# alice1, the user of the second job, has no ticket.
+	run timeout 60 "$KPOPD_BUILD/bench/client" -a kpop -n 2 -j 2 \
+	    -t "$WORLD/few" mail.kpopd.test 1109 alice QUIT
+	[ "$status" -eq 1 ]
+	[[ $output == *"a job has failed"* ]]
+}
+
 # counts_of PERCENT: writes $WORLD/counts.tsv as bench/instructions does, for
 # two rows. The count of a poll is PERCENT of a thousand.
 counts_of() {
