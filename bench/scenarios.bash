@@ -6,9 +6,9 @@
 : "${PLOT_ROUNDS:=3}" "${PLOT_SIZES:=1 4 16 64 256 1024 4096}" \
     "${PLOT_MESSAGES:=10 100 1000 10000 100000 1000000}"
 : "${PLOT_FILES:=10 100 1000 10000 100000}"
-# By default logins with a kept kpopd-tls are measured if kpopd-tls has the
-# option --keep. KEPT=no leaves them out.
-: "${KEPT:=yes}"
+# The program and option that keep a kpopd-tls. Logins with it are measured if
+# the program has the option. KEPT=no leaves them out.
+: "${KEPT:=kpopd --keep-tls}"
 # If a server needs this many seconds for a sample, it is not measured again for
 # this row, and not for larger points of a plot.
 : "${SLOW:=20}"

@@ -124,14 +124,15 @@ lack_in_tls() {
 	done
 }
 
-# find_kept: finds which ways to kpopd in TLS can be measured. The listener
-# starts a kept kpopd-tls by itself if there is one.
+# find_kept: finds which ways to kpopd in TLS can be measured. A listener that
+# can have a kept kpopd-tls starts it by itself.
 find_kept() {
 	local why=
 	if [ "$KEPT" = no ]; then
 		why="KEPT is no"
-	elif ! grep -q -e --keep "$KPOPD_BUILD/kpopd-tls"; then
-		why="this kpopd-tls has no option --keep"
+	elif ! "$KPOPD_BUILD"/${KEPT% *} --help 2>&1 |
+	    grep -q -e "${KEPT#* }"; then
+		why="this build has no $KEPT"
 	fi
 	if [ -n "$why" ]; then
 		lack_in_tls kpopd-kept "$why"
@@ -151,15 +152,16 @@ kept_options() {
 	echo "-d $disk/$1 -k $WORLD/server.keytab $(files_of "${1##*-}")"
 }
 
-# keep_tls: starts kpopd-tls beside the xinetd that starts kpopd-kept.
-keep_tls() {
+# start_keepers: starts the kept kpopd-tls of each certificate, for the kpopd
+# that xinetd starts.
+start_keepers() {
 	local certificate way
 	for certificate in $certificates; do
 		way=kpopd-kept-$certificate
 		[ -z "${lacks[$way]-}" ] || continue
 		mkdir "$disk/$way"
-		"$KPOPD_BUILD/kpopd-tls" --keep $(kept_options "$way") \
-		    </dev/null >"$WORLD/$way.log" 2>&1 3>&- &
+		"$KPOPD_BUILD"/$KEPT $(kept_options "$way") </dev/null \
+		    >"$WORLD/$way.log" 2>&1 3>&- &
 		await 10 "[ -S '$disk/$way/tls.sock' ]" ||
 		    { cat "$WORLD/$way.log" >&2; return 1; }
 	done
@@ -371,7 +373,7 @@ servers_start() {
 	! "$KPOPD_BUILD/kpopd" --help | grep -q '^  -a' ||
 	    accept_options="-a 10000:10000:100000:0"
 	find_kept
-	keep_tls
+	start_keepers
 	xinetd_configure
 	xinetd_run
 	for server in dovecot tuned {dovecot,tuned}-{rsa,p256}; do
