@@ -21,14 +21,14 @@
  * One session prints a line for each step. The line contains the step's name,
  * its nanoseconds, the CPU nanoseconds of -w's processes, and the number of
  * bytes. If there are more sessions, the program prints only "sessions
- * NANOSECONDS NUMBER" for all jobs together. The first job logs in as USER, and
- * the other jobs log in as USER1, USER2 and so on. Any answer other than +OK
- * ends the process with an error.
+ * NANOSECONDS CPU NUMBER" for all jobs together. CPU is that of this client, in
+ * nanoseconds. The first job logs in as USER, and the other jobs log in as
+ * USER1, USER2 and so on. Any answer other than +OK ends the process with an
+ * error.
  */
 #include "config.h"
 
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <dirent.h>
 #include <err.h>
@@ -51,13 +51,20 @@
 static const char *names = "", *tickets;
 static struct how how = { .password = "bench" };
 
+/* Returns the time of a clock in nanoseconds. */
 static int64_t
-now(void)
+read_clock(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t
+now(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
 }
 
 /*
@@ -352,13 +359,15 @@ session(char **steps)
 }
 
 /*
- * Waits until all jobs are ready. Then runs n sessions as the user of this job,
- * without printing the steps. Ends the process.
+ * Writes 0 to the pipe "report" and waits until all jobs are ready. Then runs n
+ * sessions as the user of this job, without printing the steps. Writes the CPU
+ * nanoseconds of these sessions to the pipe, and ends the process.
  */
 _Noreturn static void
-job(char **steps, long number, long n, int ready, int go)
+job(char **steps, long number, long n, int report, int go)
 {
 	static char user[64];
+	int64_t spent = 0;
 	char wait;
 
 	if (freopen("/dev/null", "w", stdout) == NULL)
@@ -369,48 +378,69 @@ job(char **steps, long number, long n, int ready, int go)
 		how.user = user;
 	}
 	prepare();
-	if (write(ready, "", 1) != 1 || read(go, &wait, 1) != 0)
+	if (write(report, &spent, sizeof(spent)) != sizeof(spent) ||
+	    read(go, &wait, 1) != 0)
 		errx(1, "no start");
+	spent = -read_clock(CLOCK_PROCESS_CPUTIME_ID);
 	while (n-- > 0)
 		session(steps);
-	exit(0);
+	spent += read_clock(CLOCK_PROCESS_CPUTIME_ID);
+	exit(write(report, &spent, sizeof(spent)) == sizeof(spent) ? 0 : 1);
+}
+
+/* Starts a job. Returns the pipe from which its reports are read. */
+static int
+start_job(char **steps, long number, long n, const int go[2])
+{
+	int report[2];
+	pid_t pid;
+
+	if (pipe(report) == -1 || (pid = fork()) == -1)
+		err(1, "fork");
+	if (pid == 0) {
+		close(go[1]);
+		job(steps, number, n, report[1], go[0]);
+	}
+	close(report[1]);
+	return report[0];
+}
+
+/* Returns the sum of the next reports of so many jobs. */
+static int64_t
+read_reports(const int *from, long number)
+{
+	int64_t all = 0, one;
+
+	for (long i = 0; i < number; i++) {
+		if (read(from[i], &one, sizeof(one)) != sizeof(one))
+			errx(1, "a job has failed");
+		all += one;
+	}
+	return all;
 }
 
 /*
  * Runs n sessions in the given number of jobs. Prints the time until the last
- * session has ended.
+ * session has ended, and the CPU time of the jobs.
  */
 static void
 jobs(char **steps, long number, long n)
 {
-	int ready[2], go[2], status;
-	int64_t begin;
-	char byte;
+	int go[2], *reports = calloc((size_t)number, sizeof(*reports));
+	int64_t begin, spent;
 
-	if (pipe(ready) == -1 || pipe(go) == -1)
+	if (reports == NULL || pipe(go) == -1)
 		err(1, "pipe");
-	for (long i = 0; i < number; i++) {
-		pid_t pid = fork();
-
-		if (pid == -1)
-			err(1, "fork");
-		if (pid == 0) {
-			close(ready[0]);
-			close(go[1]);
-			job(steps, i, n / number + (i < n % number), ready[1],
-			    go[0]);
-		}
-	}
-	close(ready[1]);
 	for (long i = 0; i < number; i++)
-		if (read(ready[0], &byte, 1) != 1)
-			errx(1, "a job does not start");
+		reports[i] =
+		    start_job(steps, i, n / number + (i < n % number), go);
+	read_reports(reports, number);
 	begin = now();
 	close(go[1]);
-	for (long i = 0; i < number; i++)
-		if (wait(&status) == -1 || status != 0)
-			errx(1, "a session failed");
-	printf("sessions %" PRId64 " %ld\n", now() - begin, n);
+	spent = read_reports(reports, number);
+	printf("sessions %" PRId64 " %" PRId64 " %ld\n", now() - begin, spent,
+	    n);
+	free(reports);
 }
 
 /*

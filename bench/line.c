@@ -91,6 +91,20 @@ prepare_gss(const struct how *how)
 	    "tickets");
 }
 
+/*
+ * Prepares TLS 1.3, which all servers have. Each session is a full handshake,
+ * because no ticket for a resumption is kept. The certificate is not verified
+ * up to a root.
+ */
+static void
+prepare_tls(void)
+{
+	tls_context = SSL_CTX_new(TLS_client_method());
+	if (tls_context == NULL ||
+	    SSL_CTX_set_min_proto_version(tls_context, TLS1_3_VERSION) != 1)
+		errx(1, "OpenSSL does not start");
+}
+
 void
 line_prepare(const struct how *how)
 {
@@ -98,9 +112,8 @@ line_prepare(const struct how *how)
 		prepare_kpop(how);
 	if (how->login == LOGIN_GSSAPI)
 		prepare_gss(how);
-	if (how->layer == LAYER_TLS &&
-	    (tls_context = SSL_CTX_new(TLS_client_method())) == NULL)
-		errx(1, "OpenSSL does not start");
+	if (how->layer == LAYER_TLS)
+		prepare_tls();
 }
 
 static void

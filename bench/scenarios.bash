@@ -6,6 +6,9 @@
 : "${PLOT_ROUNDS:=3}" "${PLOT_SIZES:=1 4 16 64 256 1024 4096}" \
     "${PLOT_MESSAGES:=10 100 1000 10000 100000 1000000}"
 : "${PLOT_FILES:=10 100 1000 10000 100000}"
+# The program and option that keep a kpopd-tls. Logins with it are measured if
+# the program has the option. KEPT=no leaves them out.
+: "${KEPT:=kpopd --keep-tls}"
 # If a server needs this many seconds for a sample, it is not measured again for
 # this row, and not for larger points of a plot.
 : "${SLOW:=20}"
@@ -145,20 +148,23 @@ make_masters() {
 }
 
 others="popa3d dovecot tuned"
-ways="kpopd-tls kpopd-p kpopd-p-tls kpopd-p-layer kpopd-accept"
+ways="kpopd-p kpopd-p-tls kpopd-p-layer kpopd-accept"
 
 # S1: logins per second. S1 has three times as many rounds, which are short,
-# because noise passes quickly.
+# because noise passes quickly. The CPU time of the client itself is recorded,
+# too, because it is part of each figure.
 s1() {
-	local server
-	for server in $(taking_part floor kpopd $ways $others); do
+	local server all="floor kpopd $ways $others $in_tls"
+	for server in $(taking_part $all); do
 		client "$server" s20 -n 16 -j 8 STAT QUIT
 	done
 	for _ in $(seq $((ROUNDS * 3))); do
-		for server in $(taking_part floor kpopd $ways $others); do
+		for server in $(taking_part $all); do
 			client "$server" s20 -n "$LOGINS" STAT QUIT
 			sample s1.one "$server" \
 			    "$(calculate "$LOGINS * 1e9 / ${seen[sessions]}")"
+			sample s1.client "$server" \
+			    "$(calculate "${seen["sessions cpu"]} / $LOGINS")"
 			client "$server" s20 -n "$LOGINS" -j 8 STAT QUIT
 			sample s1.eight "$server" \
 			    "$(calculate "$LOGINS * 1e9 / ${seen[sessions]}")"
@@ -253,14 +259,16 @@ retrieve() {
 
 # S4: fetches all of big with 16 requests in flight, and a part of it one
 # message at a time. Dovecot's first RETR writes to the spool, so it is not
-# timed.
+# timed. In TLS only one certificate is used, because it matters only before the
+# login, which is not timed here.
 s4() {
 	local server
 	for server in $(taking_part kpopd $others); do
 		client "$server" big RETR:10:1 QUIT
 	done
 	for _ in $(seq "$ROUNDS"); do
-		for server in $(taking_part floor kpopd $ways $others); do
+		for server in $(taking_part floor kpopd kpopd-rsa $ways \
+		    $others tuned-rsa); do
 			too_slow s4.many "$server" ||
 			    retrieve s4.many "$server" 0 16
 			too_slow s4.one "$server" ||

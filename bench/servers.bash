@@ -64,12 +64,12 @@ xinetd_service() {
 # The port of each way to reach kpopd and of each other server, and the options
 # of bench/client for it.
 declare -A port=(
-	[kpopd]=1109 [kpopd-tls]=1110 [kpopd-p]=1111 [kpopd-p-tls]=1112
+	[kpopd]=1109 [kpopd-p]=1111 [kpopd-p-tls]=1112
 	[kpopd-p-layer]=1111 [kpopd-accept]=1113 [kpopd-maildir]=1114
 	[popa3d]=1120 [floor]=1130 [floor-big]=1131
 	[dovecot]=1140 [tuned]=1141)
 declare -A speaks=(
-	[kpopd]="-a kpop" [kpopd-tls]="-a kpop -l tls"
+	[kpopd]="-a kpop"
 	[kpopd-p]="-a gssapi" [kpopd-p-tls]="-a gssapi -l tls"
 	[kpopd-p-layer]="-a gssapi -l gssapi" [kpopd-accept]="-a kpop"
 	[kpopd-maildir]="-a kpop"
@@ -81,23 +81,130 @@ declare -A speaks=(
 declare -A processes=([kpopd]=kpopd,kpopd-tls [popa3d]=popa3d
     [dovecot]=pop3,pop3-login [tuned]=pop3,pop3-login [floor]=floor)
 
+# The certificates of the servers that speak TLS: one with an RSA-2048 key, and
+# one with a key on the curve P-256.
+certificates="rsa p256"
+# The ways to a server in TLS are named WAY-CERTIFICATE. kpopd-kept is kpopd
+# started by xinetd, with a kpopd-tls beside it that serves all connections.
+# kpopd-accept-kept is the listener with a kpopd-tls of this kind.
+tls_ways="dovecot tuned kpopd kpopd-accept kpopd-kept kpopd-accept-kept"
+in_tls=
+next_port=1150
+for certificate in $certificates; do
+	for way in $tls_ways; do
+		in_tls+=" $way-$certificate"
+		port[$way-$certificate]=$((next_port++))
+		speaks[$way-$certificate]="-a kpop -l tls"
+		case $way in dovecot | tuned)
+			speaks[$way-$certificate]="-a gssapi -l tls" ;;
+		esac
+	done
+done
+
+# make_certificates: makes both certificates, as $WORLD/tls/CERTIFICATE.pem and
+# .key. The same CA has signed them.
+make_certificates() {
+	local name=subjectAltName=DNS:mail.kpopd.test
+	tls_make
+	certificate p256 "-days 30" /CN=mail.kpopd.test "$name" ca
+	ln "$WORLD/tls/server.pem" "$WORLD/tls/rsa.pem"
+	ln "$WORLD/tls/server.key" "$WORLD/tls/rsa.key"
+}
+
+# files_of CERTIFICATE: prints kpopd's options for this certificate.
+files_of() {
+	echo "-c $WORLD/tls/$1.pem -K $WORLD/tls/$1.key"
+}
+
+# lack_in_tls WAY REASON: records that this way cannot be measured in TLS.
+lack_in_tls() {
+	local certificate
+	for certificate in $certificates; do
+		lacks[$1-$certificate]=$2
+	done
+}
+
+# find_kept: finds which ways to kpopd in TLS can be measured. A listener that
+# can have a kept kpopd-tls starts it by itself.
+find_kept() {
+	local why=
+	if [ "$KEPT" = no ]; then
+		why="KEPT is no"
+	elif ! "$KPOPD_BUILD"/${KEPT% *} --help 2>&1 |
+	    grep -q -e "${KEPT#* }"; then
+		why="this build has no $KEPT"
+	fi
+	if [ -n "$why" ]; then
+		lack_in_tls kpopd-kept "$why"
+		lack_in_tls kpopd-accept-kept "$why"
+	else
+		lack_in_tls kpopd-accept "this listener keeps a kpopd-tls"
+	fi
+	[ -z "${lacks[kpopd-accept]-}" ] || {
+		lack_in_tls kpopd-accept "${lacks[kpopd-accept]}"
+		lack_in_tls kpopd-accept-kept "${lacks[kpopd-accept]}"
+	}
+}
+
+# kept_options WAY: prints kpopd's options for a way with a kept kpopd-tls. Each
+# has its own state directory, because STATE/tls.sock belongs to one kpopd-tls.
+kept_options() {
+	echo "-d $disk/$1 -k $WORLD/server.keytab $(files_of "${1##*-}")"
+}
+
+# start_keepers: starts the kept kpopd-tls of each certificate, for the kpopd
+# that xinetd starts.
+start_keepers() {
+	local certificate way
+	for certificate in $certificates; do
+		way=kpopd-kept-$certificate
+		[ -z "${lacks[$way]-}" ] || continue
+		mkdir "$disk/$way"
+		"$KPOPD_BUILD"/$KEPT $(kept_options "$way") </dev/null \
+		    >"$WORLD/$way.log" 2>&1 3>&- &
+		await 10 "[ -S '$disk/$way/tls.sock' ]" ||
+		    { cat "$WORLD/$way.log" >&2; return 1; }
+	done
+}
+
+# accept_service NAME OPTIONS: prints the configuration of a listener, unless it
+# cannot run.
+accept_service() {
+	[ -n "${lacks[$1]-}" ] ||
+	    xinetd_service "$1" "${port[$1]}" "$KPOPD_BUILD/kpopd" \
+		"$accept_options $2" "wait = yes" \
+		LD_BIND_NOW=1 # as kpopd(8) advises
+}
+
+# tls_services CERTIFICATE OPTIONS: prints the configuration of the services of
+# kpopd with this certificate.
+tls_services() {
+	local kpopd=$KPOPD_BUILD/kpopd kept=kpopd-kept-$1
+	xinetd_service "kpopd-$1" "${port[kpopd-$1]}" "$kpopd" \
+	    "$2 $(files_of "$1")"
+	accept_service "kpopd-accept-$1" "$2 $(files_of "$1")"
+	accept_service "kpopd-accept-kept-$1" \
+	    "$(kept_options "kpopd-accept-kept-$1")"
+	[ -n "${lacks[$kept]-}" ] ||
+	    xinetd_service "$kept" "${port[$kept]}" "$kpopd" \
+		"$(kept_options "$kept")"
+}
+
 # xinetd_configure: configures the services that xinetd starts.
 xinetd_configure() {
-	local kpopd="$KPOPD_BUILD/kpopd" \
+	local kpopd="$KPOPD_BUILD/kpopd" certificate \
 	    options="-d $state -k $WORLD/server.keytab"
 	{
 		xinetd_service kpopd "${port[kpopd]}" "$kpopd" "$options"
-		xinetd_service kpopd-tls "${port[kpopd-tls]}" "$kpopd" \
-		    "$options $(tls_options)"
+		for certificate in $certificates; do
+			tls_services "$certificate" "$options"
+		done
 		xinetd_service kpopd-p "${port[kpopd-p]}" "$kpopd" "-p $options"
 		xinetd_service kpopd-p-tls "${port[kpopd-p-tls]}" "$kpopd" \
-		    "-p $options $(tls_options)"
+		    "-p $options $(files_of rsa)"
 		xinetd_service kpopd-maildir "${port[kpopd-maildir]}" "$kpopd" \
 		    "-m maildir:~/Maildir $options"
-		[ -n "${lacks[kpopd-accept]-}" ] ||
-		    xinetd_service kpopd-accept "${port[kpopd-accept]}" \
-			"$kpopd" "$accept_options $options" "wait = yes" \
-			LD_BIND_NOW=1 # as kpopd(8) advises
+		accept_service kpopd-accept "$options"
 		xinetd_service floor "${port[floor]}" \
 		    "$KPOPD_BUILD/bench/floor" "login $WORLD/server.keytab"
 		xinetd_service floor-big "${port[floor-big]}" \
@@ -189,22 +296,9 @@ dovecot_configure() {
 	END
 }
 
-# find_dovecot: starts Dovecot twice: as Debian configures it, and tuned.
-find_dovecot() {
-	if [ -n "${WITHOUT_PEERS-}" ] || ! command -v dovecot >/dev/null ||
-	    [ ! -e /usr/lib/dovecot/pop3 ]; then
-		lacks[dovecot]="not installed" lacks[tuned]="not installed"
-		return 0
-	fi
-	grep -E '^[a-z0-9]+_[a-z0-9]+:' /etc/passwd |
-	    while IFS=: read -r user _ uid gid _ home _; do
-		mail=
-		[ "${user#*_}" != maildir ] ||
-		    mail=userdb_mail=maildir:~/Maildir
-		echo "$user:{PLAIN}bench:$uid:$gid::$home::$mail"
-	done >"$WORLD/dovecot.users"
-	dovecot_configure dovecot </dev/null
-	dovecot_configure tuned <<-END
+# dovecot_tuned: prints the settings that make Dovecot fast.
+dovecot_tuned() {
+	cat <<-END
 	service pop3-login {
 		service_count = 0
 		process_min_avail = 2
@@ -217,7 +311,48 @@ find_dovecot() {
 	maildir_very_dirty_syncs = yes
 	pop3_fast_size_lookups = yes
 	END
-	for name in dovecot tuned; do
+}
+
+# dovecot_tls CERTIFICATE: prints the settings for TLS, as Debian has them.
+dovecot_tls() {
+	cat <<-END
+	ssl = yes
+	ssl_cert = <$WORLD/tls/$1.pem
+	ssl_key = <$WORLD/tls/$1.key
+	ssl_dh = </usr/share/dovecot/dh.pem
+	END
+}
+
+# find_dovecot: starts Dovecot as Debian configures it, and tuned; each without
+# TLS, and with each certificate.
+find_dovecot() {
+	local name certificate names="dovecot tuned"
+	for certificate in $certificates; do
+		names+=" dovecot-$certificate tuned-$certificate"
+	done
+	if [ -n "${WITHOUT_PEERS-}" ] || ! command -v dovecot >/dev/null ||
+	    [ ! -e /usr/lib/dovecot/pop3 ]; then
+		for name in $names; do
+			lacks[$name]="not installed"
+		done
+		return 0
+	fi
+	grep -E '^[a-z0-9]+_[a-z0-9]+:' /etc/passwd |
+	    while IFS=: read -r user _ uid gid _ home _; do
+		mail=
+		[ "${user#*_}" != maildir ] ||
+		    mail=userdb_mail=maildir:~/Maildir
+		echo "$user:{PLAIN}bench:$uid:$gid::$home::$mail"
+	done >"$WORLD/dovecot.users"
+	dovecot_configure dovecot </dev/null
+	dovecot_configure tuned < <(dovecot_tuned)
+	for certificate in $certificates; do
+		dovecot_configure "dovecot-$certificate" \
+		    < <(dovecot_tls "$certificate")
+		dovecot_configure "tuned-$certificate" \
+		    < <(dovecot_tuned; dovecot_tls "$certificate")
+	done
+	for name in $names; do
 		dovecot -F -c "$WORLD/$name.conf" </dev/null \
 		    >"$WORLD/$name.out" 2>&1 3>&- &
 	done
@@ -230,14 +365,18 @@ accept_options=
 
 # servers_start: starts all servers that can run.
 servers_start() {
+	local server
+	make_certificates
 	find_popa3d
 	find_dovecot
 	accepts || lacks[kpopd-accept]="this kpopd takes no listening socket"
 	! "$KPOPD_BUILD/kpopd" --help | grep -q '^  -a' ||
 	    accept_options="-a 10000:10000:100000:0"
+	find_kept
+	start_keepers
 	xinetd_configure
 	xinetd_run
-	for server in dovecot tuned; do
+	for server in dovecot tuned {dovecot,tuned}-{rsa,p256}; do
 		[ -n "${lacks[$server]-}" ] ||
 		    await 10 "ss -Hltn sport = ${port[$server]} | grep -q ." ||
 		    { cat "$WORLD/$server".{out,log} >&2; return 1; }

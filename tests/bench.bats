@@ -17,6 +17,8 @@ load_server() {
 # small_bench: runs one round of every scenario except throughput, with few
 # messages and without the other servers.
 small_bench() {
+	mkdir "$WORLD/bench"
+	cp "$top/bench/README.md" "$WORLD/bench"
 	WITHOUT_PEERS=yes ROUNDS=1 SETTLE=0 BIG=60 LARGE=30 MIL=100 MAILDIR=20 \
 	    LOGINS=8 ONE=10 \
 	    PLOT_ROUNDS=1 PLOT_SIZES="1 2" PLOT_MESSAGES="10 100" \
@@ -49,6 +51,47 @@ without_figure() {
 	grep -qx '\* popa3d: not installed' "$WORLD/bench/RESULTS.md"
 }
 
+# tls_figures WAY: prints how many tables have figures of this way for logins in
+# TLS.
+tls_figures() {
+	grep -Ec "^\| $1 \| [0-9.]+ \| [^|]+ \| [0-9.]+ \| [^|]+ \|$" \
+	    "$WORLD/bench/RESULTS.md"
+}
+
+# has_reason WAYS REASON NUMBER: returns true if NUMBER of the ways in TLS with
+# these names have this reason not to be measured.
+has_reason() {
+	[ "$(grep -Ec "^\* $1-(rsa|p256): this $2" \
+	    "$WORLD/bench/RESULTS.md")" -eq "$3" ]
+}
+
+@test "the bench reports figures in TLS for each way to kpopd and both certificates, or a reason" {
+	local by
+	# xinetd's table of RETR has the same form.
+	[ "$(tls_figures 'kpopd by xinetd')" -eq 3 ]
+	for by in 'by xinetd' 'accepting by itself'; do
+		[ "$(tls_figures "kpopd $by, kept kpopd-tls")" -eq 2 ] ||
+		    has_reason 'kpopd-(accept-)?kept' 'build has no kpopd' 4
+	done
+	[ "$(tls_figures 'kpopd accepting by itself')" -eq 2 ] ||
+	    has_reason kpopd-accept 'listener keeps a kpopd-tls' 2
+	grep -q 'the client takes [0-9.]* ms without TLS, [0-9.]* ms with' \
+	    <(tr '\n' ' ' <"$WORLD/bench/RESULTS.md")
+}
+
+@test "the bench writes the figures of its README, and finds a README whose figures were edited" {
+	local README=$WORLD/bench/README.md rate
+	load_server
+	rate=$(awk -F ' *[|] *' '/^[|] S1 eight at once/ { print $8 }' \
+	    "$WORLD/bench/RESULTS.md")
+	grep -q "^| such sessions.* | $rate; as the listener" "$README"
+	"$top/bench/summary" --check "$WORLD/bench"
+	sed -i "s/ $rate;/ 1$rate;/" "$README"
+	refute "$top/bench/summary" --check "$WORLD/bench"
+	# The project's own README has the figures of its own results.
+	"$top/bench/summary" --check "$top/bench"
+}
+
 @test "the bench draws two lines for kpopd in each plot" {
 	for plot in open poll retr delete memory maildir; do
 		[ "$(grep -c '<polyline' "$WORLD/bench/$plot.svg")" -eq 2 ]
@@ -73,4 +116,86 @@ client_gets() {
 	client_gets '-ERR no'
 	[ "$status" -ne 0 ]
 	refute "$KPOPD_BUILD/bench/client" -a pass 127.0.0.1 1 nobody STAT QUIT
+}
+
+@test "the bench's client fails at once if one of its jobs cannot start" {
+	load_server
+	mkdir -p "$WORLD/few"
+	kinit -c "$WORLD/few/alice" -k -t "$WORLD/keytabs/alice.keytab" alice
+	# alice1, the user of the second job, has no ticket.
+	run timeout 60 "$KPOPD_BUILD/bench/client" -a kpop -n 2 -j 2 \
+	    -t "$WORLD/few" mail.kpopd.test 1109 alice QUIT
+	[ "$status" -eq 1 ]
+	[[ $output == *"a job has failed"* ]]
+}
+
+# counts_of PERCENT: writes $WORLD/counts.tsv as bench/instructions does, for
+# two rows. The count of a poll is PERCENT of a thousand.
+counts_of() {
+	printf '%s\t%s\n' environment "Debian 12" environment "libc 2" \
+	    program "kpopd 1" "a login: the monitor" 1234567 \
+	    "a poll" $(($1 * 10)) >"$WORLD/counts.tsv"
+}
+
+# compare_counts ACTION: runs bench/counts with the page $WORLD/page.md.
+compare_counts() {
+	run perl "$top/bench/counts" "$1" "$WORLD/page.md" "$WORLD/counts.tsv"
+}
+
+@test "make check-instructions fails for a count that is 4 % above the kept one and names its row, but not for 2 %" {
+	load_server
+	rm -f "$WORLD/page.md"
+	counts_of 100
+	compare_counts keep
+	[ "$status" -eq 0 ]
+	counts_of 104
+	compare_counts check
+	[ "$status" -eq 1 ]
+	[[ $output == *"FAILED a poll: 1,040, 1.040 of the kept 1,000"* ]]
+	[[ $output != *"FAILED a login"* ]]
+	for percent in 102 50; do
+		counts_of $percent
+		compare_counts check
+		[ "$status" -eq 0 ]
+		[[ $output != *FAILED* ]]
+	done
+}
+
+@test "make check-instructions fails for a row that was not counted, and for a row that was not kept" {
+	load_server
+	rm -f "$WORLD/page.md"
+	counts_of 100
+	compare_counts keep
+	sed -i '/^a poll/d' "$WORLD/counts.tsv"
+	compare_counts check
+	[ "$status" -eq 1 ]
+	[[ $output == *"FAILED a poll: not counted"* ]]
+	compare_counts keep
+	counts_of 100
+	compare_counts check
+	[ "$status" -eq 1 ]
+	[[ $output == *"FAILED a poll: no count is kept"* ]]
+}
+
+@test "make check-instructions is skipped with its reason if the kept counts are of other libraries; keeping new ones replaces them" {
+	load_server
+	rm -f "$WORLD/page.md"
+	counts_of 100
+	compare_counts keep
+	sed -i 's/Debian 12/Debian 13/' "$WORLD/counts.tsv"
+	compare_counts keep
+	counts_of 104
+	sed -i 's/libc 2/libc 3/' "$WORLD/counts.tsv"
+	compare_counts check
+	[ "$status" -eq 77 ]
+	[[ $output == *"skipped"*"no counts for Debian 12, libc 3;"* ]]
+	compare_counts keep
+	compare_counts check
+	[ "$status" -eq 0 ]
+	[ "$(grep -c '^## ' "$WORLD/page.md")" -eq 2 ]
+	[ "$(grep -c 'libc 2$' "$WORLD/page.md")" -eq 1 ]
+	# A run that has counted nothing is no success.
+	: >"$WORLD/counts.tsv"
+	compare_counts check
+	[ "$status" -ne 0 ] && [ "$status" -ne 77 ]
 }
