@@ -235,13 +235,19 @@ drop_root(uid_t uid, gid_t gid, gid_t effective)
 }
 
 void
-privsep_jail(const char *state, const char *name, const struct account *a)
+privsep_limit_jailed(void)
+{
+	set_limit(RLIMIT_NPROC, 0);
+	set_limit(RLIMIT_NOFILE, JAIL_FILES);
+}
+
+/* Enters the jail, and sets the limits that all jailed processes have. */
+static void
+enter_jail(const char *state, const char *name, const struct account *a)
 {
 	if (chdir(state) == -1 || chroot(name) == -1 || chdir("/") == -1)
 		fatal("chroot to %s/%s", state, name);
 	set_limit(RLIMIT_CORE, 0);
-	set_limit(RLIMIT_NPROC, 0);
-	set_limit(RLIMIT_NOFILE, JAIL_FILES);
 	set_limit(RLIMIT_FSIZE, JAIL_FILE_SIZE);
 	set_limit(RLIMIT_AS, PREAUTH_MEMORY);
 	drop_root(a->uid, a->gid, a->gid);
@@ -250,6 +256,21 @@ privsep_jail(const char *state, const char *name, const struct account *a)
 		fatal("the jail's root is writable");
 	if (chroot("/") != -1)
 		fatal("chroot still works");
+}
+
+void
+privsep_jail(const char *state, const char *name, const struct account *a)
+{
+	privsep_limit_jailed();
+	enter_jail(state, name, a);
+}
+
+void
+privsep_jail_keeper(const char *state, const char *name,
+    const struct account *a)
+{
+	set_limit(RLIMIT_NOFILE, PRIVSEP_KEEPER_FILES);
+	enter_jail(state, name, a);
 }
 
 void

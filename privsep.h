@@ -40,6 +40,23 @@ void privsep_make_jail(const char *state, const char *name);
  */
 void privsep_jail(const char *state, const char *name, const struct account *a);
 
+/* The descriptors that privsep_jail_keeper permits. */
+#define PRIVSEP_KEEPER_FILES 1024
+
+/*
+ * Root: does the same as privsep_jail, but the process can have
+ * PRIVSEP_KEEPER_FILES descriptors and make processes. They call
+ * privsep_limit_jailed.
+ */
+void privsep_jail_keeper(const char *state, const char *name,
+    const struct account *a);
+
+/*
+ * Sets the limits of privsep_jail in a process that a process in a jail has
+ * made. Fatal on failure.
+ */
+void privsep_limit_jailed(void);
+
 /*
  * Root: becomes the user for good, with no group but the user's and no
  * capability, and cannot make processes any more. Fatal on failure.

@@ -67,16 +67,30 @@ struct option {
 	int level, name; /* 0, 0: none */
 };
 
+/*
+ * The descriptors from 3 to 1023, the highest that a process may have, in
+ * ranges. All 64 bits of the argument are compared with these values. The
+ * kernel uses only the lower 32 bits of a descriptor. So "at least 3" would
+ * also permit descriptor 0 with a higher bit set.
+ */
+static const struct {
+	scmp_datum_t bits, value;
+} descriptors[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 },
+	{ ~31ULL, 32 }, { ~63ULL, 64 }, { ~127ULL, 128 }, { ~255ULL, 256 },
+	{ ~511ULL, 512 } };
+/* The number of ranges for the descriptors below 64, and below 1024. */
+enum { BELOW_64 = 5, BELOW_1024 = 9 };
+
 static const struct list {
 	const char *name;
 	const char *calls;
-	/* the process passes descriptors to the broker over a socket */
-	bool passes_files;
 	/*
-	 * the process makes a child, which confines itself further; the process
-	 * itself also tests whether other processes exist
+	 * the process passes descriptors over sockets with these descriptors:
+	 * the number of rows of descriptors[]
 	 */
-	bool makes_process;
+	unsigned passes;
+	bool makes_process; /* children, which confine themselves further */
+	bool makes_dotlock; /* and tests whether other processes exist */
 	/*
 	 * the ioctl requests that the process may make (0: none); they count
 	 * the bytes in a socket's queues
@@ -85,13 +99,13 @@ static const struct list {
 	struct option option;
 } lists[] = {
 	{ "preauth",
-	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg ",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg ", 0,
 	    false, false, { 0, 0 }, { HOST_SOL_SOCKET, HOST_SO_SNDBUF } },
 	{ "session",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "flock getdents getdents64 fstatfs mkdir mkdirat mknod "
 	    "mknodat ",
-	    true, false, { HOST_SIOCOUTQ, 0 }, { 0, 0 } },
+	    BELOW_64, false, false, { HOST_SIOCOUTQ, 0 }, { 0, 0 } },
 	{ "broker",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "recvmsg wait4 waitid socketpair clone clone3 fork vfork "
@@ -102,15 +116,27 @@ static const struct list {
 	    "landlock_create_ruleset landlock_add_rule "
 	    "landlock_restrict_self chdir getdents getdents64 fstatfs "
 	    "flock mkdir mkdirat mknod mknodat ",
-	    false, true, { 0, 0 }, { 0, 0 } },
+	    0, true, true, { 0, 0 }, { 0, 0 } },
 	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
+	    0, false, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
+	    { HOST_IPPROTO_TCP, HOST_TCP_NOTSENT_LOWAT } },
+	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING, 0,
 	    false, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
 	    { HOST_IPPROTO_TCP, HOST_TCP_NOTSENT_LOWAT } },
-	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
-	    false, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
+	/*
+	 * This filter also applies to its children, so it permits all that
+	 * "tls" does.
+	 */
+	{ "keeper",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING
+	    "accept4 recvmsg wait4 waitid clone clone3 fork vfork "
+	    "pidfd_open getrlimit setrlimit prlimit64 seccomp "
+	    "landlock_create_ruleset landlock_add_rule "
+	    "landlock_restrict_self ",
+	    BELOW_1024, true, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
 	    { HOST_IPPROTO_TCP, HOST_TCP_NOTSENT_LOWAT } },
-	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, false, false, { 0, 0 },
-	    { 0, 0 } },
+	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, 0, false, false,
+	    { 0, 0 }, { 0, 0 } },
 };
 
 /* The operations of prctl in a process that makes a child. */
@@ -167,27 +193,15 @@ allow_sockets(scmp_filter_ctx filter)
 }
 
 /*
- * The descriptors from 3 to 63, the highest that a process may have. All 64
- * bits of the argument are compared with these values. The kernel uses only the
- * lower 32 bits of a descriptor. So "at least 3" would also permit descriptor 0
- * with a higher bit set.
- */
-static const struct {
-	scmp_datum_t bits, value;
-} descriptors[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 },
-	{ ~15ULL, 32 }, { ~15ULL, 48 } };
-
-/*
  * Permits sendmsg(2), which passes descriptors. The message may contain an
  * address, which a filter cannot see. So the call is not permitted on the
  * client's socket (0 to 2). The only flag is MSG_NOSIGNAL, because MSG_FASTOPEN
  * would connect a socket to that address.
  */
 static void
-allow_passing(scmp_filter_ctx filter)
+allow_passing(scmp_filter_ctx filter, unsigned ranges)
 {
-	for (size_t i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]);
-	     i++)
+	for (unsigned i = 0; i < ranges; i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW,
 			  SCMP_SYS(sendmsg), 2,
 			  SCMP_CMP(0, SCMP_CMP_MASKED_EQ, descriptors[i].bits,
@@ -251,9 +265,9 @@ allow_option(scmp_filter_ctx filter, const struct option *option)
 	    "setsockopt");
 }
 
-/* Permits what the broker needs for its child and its dotlock. */
+/* Permits what the broker needs for the dotlock. */
 static void
-allow_process(scmp_filter_ctx filter)
+allow_dotlock(scmp_filter_ctx filter)
 {
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1,
 		  IS(1, 0)),
@@ -265,6 +279,12 @@ allow_process(scmp_filter_ctx filter)
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1,
 		  IS(1, 0644)),
 	    "fchmod");
+}
+
+/* Permits what a child needs to confine itself. */
+static void
+allow_process(scmp_filter_ctx filter)
+{
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl),
 			  1, IS(0, settings[i])),
@@ -366,10 +386,11 @@ write_filter(const struct list *list)
 	allow_sockets(filter);
 	allow_counts(filter, list->counts);
 	allow_option(filter, &list->option);
-	if (list->passes_files)
-		allow_passing(filter);
+	allow_passing(filter, list->passes);
 	if (list->makes_process)
 		allow_process(filter);
+	if (list->makes_dotlock)
+		allow_dotlock(filter);
 	write_program(filter, list->name);
 	seccomp_release(filter);
 	free(copy);

@@ -60,6 +60,7 @@ static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_BROKER] = FILTER(broker),
 	[SANDBOX_RELAY] = FILTER(relay),
 	[SANDBOX_TLS] = FILTER(tls),
+	[SANDBOX_KEEPER] = FILTER(keeper),
 	[SANDBOX_REFUSAL] = FILTER(refusal),
 };
 

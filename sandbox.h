@@ -11,9 +11,10 @@ enum sandbox {
 	SANDBOX_BROKER,
 	SANDBOX_RELAY,
 	SANDBOX_TLS,
+	SANDBOX_KEEPER, /* a kept kpopd-tls; its children enter SANDBOX_TLS */
 	SANDBOX_REFUSAL
 };
-#define SANDBOXES 6
+#define SANDBOXES 7
 
 /* The parts of a sandbox, as bits. */
 enum { SANDBOX_SECCOMP = 1, SANDBOX_LANDLOCK = 2 };

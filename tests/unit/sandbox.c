@@ -38,8 +38,10 @@
 
 #define ALL ((1 << SANDBOXES) - 1)
 #define BUT(which) (ALL & ~(1 << (which)))
-#define RELAYS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
-#define RECEIVE (1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER)
+#define RELAYS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS | 1 << SANDBOX_KEEPER)
+#define RECEIVE                                                                \
+	(1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER | 1 << SANDBOX_KEEPER)
+#define PARENTS (1 << SANDBOX_BROKER | 1 << SANDBOX_KEEPER)
 
 /* A bit that the kernel ignores in an int argument. */
 #define BEYOND (1L << 32)
@@ -83,6 +85,16 @@ static int
 accept_there(void)
 {
 	return accept(0, NULL, NULL);
+}
+static int
+accept_closing(void)
+{
+	return accept4(0, NULL, NULL, SOCK_CLOEXEC);
+}
+static int
+watch_parent(void)
+{
+	return (int)syscall(SYS_pidfd_open, getppid(), 0);
 }
 static int
 mount_there(void)
@@ -299,10 +311,12 @@ static const struct {
 } forbidden[] = {
 	{ "execve", exec, ALL },
 	{ "", exec_unheard, ALL },
-	{ NULL, make_process, BUT(SANDBOX_BROKER) },
+	{ NULL, make_process, ALL & ~PARENTS },
 	{ "ptrace", trace, ALL },
 	{ "listen", listen_there, ALL },
 	{ NULL, accept_there, ALL },
+	{ "accept4", accept_closing, BUT(SANDBOX_KEEPER) },
+	{ "pidfd_open", watch_parent, BUT(SANDBOX_KEEPER) },
 	{ "unshare", mount_there, ALL },
 	{ "kill", look_for_parent, BUT(SANDBOX_BROKER) },
 	{ "kill", stop_parent, ALL },
@@ -316,7 +330,7 @@ static const struct {
 	{ "getsockname", find_self, ALL },
 	{ "prctl", set_name, ALL },
 	{ "prctl", keep_capabilities, ALL },
-	{ "prctl", end_with_parent, BUT(SANDBOX_BROKER) },
+	{ "prctl", end_with_parent, ALL & ~PARENTS },
 	{ NULL, look_around, 1 << SANDBOX_REFUSAL },
 	{ "mmap", code, ALL },
 	{ "rt_sigaction", answer_it, ALL },
@@ -327,7 +341,8 @@ static const struct {
 	{ "sendmsg", pass_to_client, ALL },
 	{ "sendmsg", pass_to_client_in_disguise, ALL },
 	{ "sendmsg", pass_fast, ALL },
-	{ "sendmsg", pass_to_monitor, BUT(SANDBOX_SESSION) },
+	{ "sendmsg", pass_to_monitor,
+	    BUT(SANDBOX_SESSION) & BUT(SANDBOX_KEEPER) },
 	{ "chroot", change_root, ALL },
 	{ NULL, make_node, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 	{ "setresuid", become, BUT(SANDBOX_BROKER) },
