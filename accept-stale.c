@@ -25,10 +25,8 @@
 #define DELETED " (deleted)"
 
 bool
-stale_follow_parent(void)
+stale_follow(pid_t parent)
 {
-	pid_t parent = getppid();
-
 	/*
 	 * Ask for SIGKILL, because SIGTERM would not end a listener that waits
 	 * for a name service. The listener must end at once, because the next
@@ -36,6 +34,12 @@ stale_follow_parent(void)
 	 * the first process, which does not end.
 	 */
 	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
+bool
+stale_follow_parent(void)
+{
+	return stale_follow(getppid());
 }
 
 /*

@@ -2,6 +2,8 @@
 #ifndef ACCEPT_STALE_H
 #define ACCEPT_STALE_H
 
+#include <sys/types.h>
+
 #include <stdbool.h>
 
 /*
@@ -9,6 +11,12 @@
  * parent has ended meanwhile. A child of this process is not killed.
  */
 bool stale_follow_parent(void);
+
+/*
+ * Does the same for a process that has lost this by a change of its uid. parent
+ * is the parent at the start.
+ */
+bool stale_follow(pid_t parent);
 
 /*
  * Returns true if this program was replaced since it was started, or a library

@@ -56,6 +56,11 @@
  * -a may name a short idle time.
  */
 #define LIFE_MS 3000
+/*
+ * The least time between two starts of the helper, which may end at once
+ * because of a mistake.
+ */
+#define HELPER_MS 10000
 /* The most connections accepted before the listener handles other events. */
 #define BATCH 64
 /*
@@ -89,6 +94,8 @@ struct listener {
 	int64_t last_event; /* ms; of the last connection or end of a session */
 	int64_t life;       /* ms; before this time it does not end by itself */
 	int64_t stale_due;  /* ms; the earliest next look for a replacement */
+	pid_t helper;       /* 0: it does not run */
+	int64_t helper_due; /* ms; the earliest next start of the helper */
 	bool is_stale;      /* accepts nothing; ends when the queue is empty */
 	bool is_over;
 	struct log_limit troubles[TROUBLES];
@@ -329,6 +336,20 @@ look_for_successor(struct listener *l)
 	    "reason=\"kpopd or a library was replaced\"");
 }
 
+/* Starts the helper if there is one to start and it does not run. */
+static void
+start_helper(struct listener *l)
+{
+	pid_t pid;
+
+	if (l->plan->start_helper == NULL || l->helper != 0 ||
+	    clock_ms() < l->helper_due)
+		return;
+	l->helper_due = clock_ms() + HELPER_MS;
+	if ((pid = l->plan->start_helper(l->plan->self)) != -1)
+		l->helper = pid;
+}
+
 /* Accepts the connections in the kernel's queue, at most BATCH. */
 static void
 accept_batch(struct listener *l)
@@ -336,6 +357,7 @@ accept_batch(struct listener *l)
 	look_for_successor(l);
 	if (l->is_stale)
 		return;
+	start_helper(l);
 	for (int n = 0; n < BATCH && accept_one(l) && accept_has_connection(0);)
 		n++;
 }
@@ -347,9 +369,12 @@ reap_sessions(struct listener *l)
 	pid_t pid;
 	int status;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (limits_end_session(l->limits, pid))
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == l->helper)
+			l->helper = 0;
+		else if (limits_end_session(l->limits, pid))
 			l->last_event = clock_ms();
+	}
 }
 
 /* Reads and obeys the pending signals. */
@@ -519,6 +544,7 @@ accept_connections(const struct accept_plan *plan)
 
 	make_tables(&l);
 	l.signals = open_signals();
+	start_helper(&l);
 	stale_is_replaced(); /* first call: only notes the present state */
 	/*
 	 * inetd has asked for a short kernel queue. If the queue is full, the

@@ -3,6 +3,7 @@
 #define ACCEPT_H
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <stdbool.h>
 
@@ -34,6 +35,12 @@ struct accept_plan {
 	 * options.
 	 */
 	bool (*reload)(void *self);
+	/*
+	 * Starts a process that helps the sessions, and that ends with the
+	 * listener. Returns its pid, or -1. Called at the start, and again
+	 * after the process has ended. May be NULL.
+	 */
+	pid_t (*start_helper)(void *self);
 };
 
 /*

@@ -9,6 +9,10 @@
  * own, because OpenSSL takes longer to start than a whole login without TLS. So
  * only connections with TLS pay for OpenSSL.
  *
+ * A kept kpopd-tls has started once and forks a process for each connection
+ * (keep-serve.c). The process has the same rights as one that the monitor
+ * starts.
+ *
  * When kpopd-tls is ready, it sends the hash of its certificate to the
  * cleartext side, for channel bindings (RFC 5929 §4.1). It sends one byte with
  * the size of the hash, then the hash. The pre-auth process answers STLS only
@@ -24,12 +28,15 @@
 #include <sys/stat.h>
 
 #include <fcntl.h>
+#include <openssl/conf.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "accept-stale.h"
+#include "keep-serve.h"
 #include "layer.h"
 #include "load-tls.h"
 #include "log.h"
@@ -37,6 +44,7 @@
 #include "privsep.h"
 #include "relay-tls.h"
 #include "sandbox.h"
+#include "warm-tls.h"
 
 /*
  * Logs why the certificate cannot be used, and ends the process. A wrong list
@@ -88,14 +96,14 @@ log_handshake(struct relay_tls *t)
 
 /* Sends the pre-auth process the certificate's hash: TLS is ready. */
 static void
-send_ready(SSL_CTX *context)
+send_ready(SSL_CTX *context, int cleartext)
 {
 	unsigned char message[1 + EVP_MAX_MD_SIZE];
 
 	message[0] = (unsigned char)
 	    relay_tls_hash_certificate(SSL_CTX_get0_certificate(context),
 		message + 1);
-	if (write(1, message, 1 + message[0]) != 1 + message[0])
+	if (write(cleartext, message, 1 + message[0]) != 1 + message[0])
 		fatal("sending the certificate's hash to the pre-auth process");
 }
 
@@ -153,13 +161,13 @@ explain_tls_error(const struct relay_tls *t)
  * client's alert. Data is dropped.
  */
 static void
-read_last_alert(struct relay_tls *t)
+read_last_alert(struct relay_tls *t, int client)
 {
 	static struct relay_buffer cleartext, wrapped;
 	char data[RELAY_PIECE];
 	ssize_t n;
 
-	while ((n = recv(0, data, sizeof(data), MSG_DONTWAIT)) > 0)
+	while ((n = recv(client, data, sizeof(data), MSG_DONTWAIT)) > 0)
 		if (relay_tls_codec.unwrap(t, data, (size_t)n, &cleartext,
 			&wrapped) != 0)
 			return;
@@ -192,65 +200,133 @@ log_tls_end(const struct relay_tls *t, bool is_lost)
 		    log_words(&error, t->error));
 }
 
-/* As root: enters the jail as this user. Returns 0, or -1 (logged). */
+/* As root: finds the account of the TLS user. Returns 0, or -1 (logged). */
 static int
-enter_jail(const char *user, const char *state)
+find_tls_user(const char *name, struct account *account)
 {
-	static struct account account;
-	const char *refusal = account_find(user, NULL, &account);
+	const char *refusal = account_find(name, NULL, account);
 
-	if (refusal != NULL) {
-		log_event(LOG_ERR, "fatal",
-		    "error=\"the user %s of kpopd-tls cannot be used: %s\"",
-		    user, refusal);
-		return -1;
-	}
-	privsep_make_jail(state, "tls");
-	privsep_jail(state, "tls", &account);
-	sandbox_shut_files(NULL, 0);
-	sandbox_enter(SANDBOX_TLS);
-	return 0;
+	if (refusal == NULL)
+		return 0;
+	log_event(LOG_ERR, "fatal",
+	    "error=\"the user %s of kpopd-tls cannot be used: %s\"", name,
+	    refusal);
+	return -1;
 }
 
 /*
- * The arguments are CERTIFICATE KEY CIPHERS [USER STATE MISSING]. Without USER,
- * STATE and MISSING, the process only tests whether the other three can be
+ * In the jail: lets OpenSSL serve the client. Returns the exit status: 0 if the
+ * connection has ended as TLS requires, else 1.
+ */
+static int
+serve(SSL_CTX *context, const struct keep_ends *ends)
+{
+	static struct relay_tls t;
+	bool is_lost;
+
+	sandbox_enter(SANDBOX_TLS);
+	t.on_established = log_handshake;
+	if (relay_tls_start(&t, context, true) == -1)
+		fatal("allocating memory for TLS");
+	send_ready(context, ends->cleartext);
+	is_lost = relay_run(ends->client, ends->cleartext, ends->cleartext,
+		      RELAY_SERVER, &relay_tls_codec, &t, NULL, 0) == -1;
+	if (is_lost && t.error[0] == '\0')
+		read_last_alert(&t, ends->client);
+	log_tls_end(&t, is_lost);
+	return is_lost ? 1 : 0;
+}
+
+/* As root: serves the connection on descriptors 0 and 1. */
+static int
+serve_once(SSL_CTX *context, char **arguments)
+{
+	const char *user = arguments[3], *state = arguments[4];
+	const struct keep_ends ends = {
+		.client = 0, .cleartext = 1, .channel = LAYER_CHANNEL
+	};
+	static struct account account;
+
+	if (find_tls_user(user, &account) == -1)
+		return 1;
+	privsep_make_jail(state, "tls");
+	privsep_jail(state, "tls", &account);
+	sandbox_shut_files(NULL, 0);
+	return serve(context, &ends);
+}
+
+/*
+ * As root: becomes a kept kpopd-tls. parent is the process with which it ends;
+ * 0: none. Returns the exit status if it cannot be kept.
+ */
+static int
+keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
+    pid_t parent)
+{
+	const char *user = arguments[3], *state = arguments[4];
+	char *configuration = CONF_get1_default_config_file();
+	static struct account account;
+	struct keep_ends ends;
+	bool has_begun;
+
+	has_begun = find_tls_user(user, &account) == 0 &&
+	    keep_begin(state, configuration);
+	OPENSSL_free(configuration);
+	if (!has_begun)
+		return 1;
+	privsep_jail_keeper(state, "tls", &account);
+	if (parent != 0 && !stale_follow(parent))
+		return 0;
+	warm_tls(context);
+	sandbox_shut_files(NULL, 0);
+	sandbox_enter(SANDBOX_KEEPER);
+	keep_serve(setup, &ends);
+	/* Freeing OpenSSL's tables would copy their memory first. */
+	_exit(serve(context, &ends));
+}
+
+/*
+ * The arguments are CERTIFICATE KEY CIPHERS [USER STATE MISSING [PARENT]].
+ * Without the others, the process only tests whether the first three can be
  * used. MISSING is a digit: the parts of the sandbox that main found missing
- * (sandbox.h).
+ * (sandbox.h). With PARENT the process is kept (keep-serve.c), until the
+ * process with this number ends; 0: until something changes.
  */
 int
 main(int argc, char **argv)
 {
-	static struct relay_tls t;
+	static struct keep_setup setup;
 	struct load_tls_problem problem;
 	SSL_CTX *context;
-	bool is_lost;
 
-	if (argc != 4 && argc != 7) {
+	if (argc != 4 && argc != 7 && argc != 8) {
 		fprintf(stderr, "kpopd-tls: started by kpopd(8)\n");
 		return 1;
 	}
-	if (argc == 4)
-		log_open("kpopd-tls");
-	else
+	if (argc == 7)
 		log_through(LAYER_CHANNEL);
+	else
+		log_open("kpopd-tls");
 	signal(SIGPIPE, SIG_IGN);
+	if (argc == 8 && !keep_lock(argv[5])) {
+		/* A listener tries this again and again. */
+		if (strcmp(argv[7], "0") == 0)
+			log_event(LOG_NOTICE, "kept",
+			    "reason=\"another kpopd-tls is kept\"");
+		return 1;
+	}
+	/* If the files change while they are read, the setup is the old one. */
+	if (argc == 8 &&
+	    keep_describe(&setup, (const char *const *)argv + 1) == -1)
+		return 1;
 	context = load_tls(argv[1], argv[2], argv[3], &problem);
 	if (context == NULL)
 		refuse_to_serve(&problem, argv[1], argv[2]);
 	if (argc == 4)
 		return 0;
 	sandbox_do_without((unsigned)(*argv[6] - '0'));
-	if (enter_jail(argv[4], argv[5]) == -1)
-		return 1;
-	t.on_established = log_handshake;
-	if (relay_tls_start(&t, context, true) == -1)
-		fatal("allocating memory for TLS");
-	send_ready(context);
-	is_lost = relay_run(0, 1, 1, RELAY_SERVER, &relay_tls_codec, &t, NULL,
-		      0) == -1;
-	if (is_lost && t.error[0] == '\0')
-		read_last_alert(&t);
-	log_tls_end(&t, is_lost);
-	return is_lost ? 1 : 0;
+	if (argc == 8)
+		return keep(context, &setup, argv + 1,
+		    (pid_t)strtol(argv[7], NULL, 10));
+	return serve_once(context, argv + 1);
 }

@@ -27,12 +27,13 @@
  *	accept-limits.c accept-queue.c accept-socket.c
  *	accept-sources.c accept-stale.c accept-unable.c accept.c
  *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
- *	auth.c clock.c exposure.c file.c kpopd-tls.c kpopd.c layer.c
- *	load-tls.c lock.c log.c login-defs.c mailboxes.c message.c
- *	monitor-watch.c monitor.c options-file.c options-table.c
- *	options.c packet.c path.c preauth.c privsep.c process.c
- *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
- *	sandbox.c sasl.c session-setup.c state.c
+ *	auth.c clock.c exposure.c file.c keep-ask.c keep-serve.c
+ *	keep.c kpopd-tls.c kpopd.c layer.c load-tls.c lock.c log.c
+ *	login-defs.c mailboxes.c message.c monitor-watch.c monitor.c
+ *	options-file.c options-table.c options.c packet.c path.c
+ *	preauth.c privsep.c process.c proxies.c recover-all.c
+ *	relay-tls.c replay-cache.c resolve.c sandbox.c sasl.c
+ *	session-setup.c state.c
  */
 #include "config.h"
 
@@ -347,6 +348,19 @@ is_proxy(void *self, const struct sockaddr_storage *from)
 }
 
 /*
+ * Listener: starts a kept kpopd-tls. Returns its pid, or -1 if the certificate
+ * does not work (logged) or there is no process (logged).
+ */
+static pid_t
+start_kept_tls(void *self)
+{
+	struct server *s = self;
+
+	s->o.tls.works = s->o.tls.works || layer_tls_works(&s->o);
+	return s->o.tls.works ? layer_start_kept_tls(&s->o) : -1;
+}
+
+/*
  * Becomes the listener, which listens on descriptor 0. Puts /dev/null on
  * descriptor 1, which may be a copy of the listening socket.
  */
@@ -359,7 +373,9 @@ listen_for_clients(struct server *s)
 		.self = s,
 		.is_proxy = is_proxy,
 		.serve = serve_accepted,
-		.reload = obey_hangup };
+		.reload = obey_hangup,
+		.start_helper =
+		    s->o.tls.when != TLS_NO ? start_kept_tls : NULL };
 
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
@@ -367,10 +383,25 @@ listen_for_clients(struct server *s)
 	options_show();
 	show_krb5conf(s);
 	warn_of_exposure(s, true);
-	/* Logs now what is wrong with the certificate and the cipher suites. */
-	if (s->o.tls.when != TLS_NO)
-		layer_tls_works(&s->o);
 	return accept_connections(&plan);
+}
+
+/*
+ * Becomes a kept kpopd-tls. Listeners start their own; this one is for services
+ * that start kpopd for each connection.
+ */
+static _Noreturn void
+keep_tls(struct options *o, bool listens)
+{
+	if (geteuid() != 0)
+		options_refuse(o, "--keep-tls needs root", "");
+	if (listens)
+		options_refuse(o, "--keep-tls serves no client", "");
+	if (o->tls.when == TLS_NO)
+		options_refuse(o, "--keep-tls needs a certificate (-c)", "");
+	unable_end();
+	find_sandbox(o);
+	layer_keep_tls(o);
 }
 
 /*
@@ -421,6 +452,8 @@ main(int argc, char **argv)
 		options_refuse(&s.o, "--check serves no client", "");
 	if (!is_right)
 		options_refuse_mistake(&s.o);
+	if (s.o.tls.is_kept)
+		keep_tls(&s.o, listens);
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
 	if (s.o.recover && listens)

@@ -13,17 +13,17 @@
 #include "config.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "keep-ask.h"
 #include "layer.h"
 #include "log.h"
 #include "message.h"
@@ -34,8 +34,6 @@
 #include "sandbox.h"
 
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
-/* bytes of describe_files' text with its NUL */
-#define FINGERPRINT (512 + TLS_CIPHERS_MOST)
 
 /*
  * In the child: copies client to descriptor 0, cleartext to 1, and channel to
@@ -53,32 +51,33 @@ set_descriptors(int client, int cleartext, int channel)
 }
 
 /*
- * Writes a text that changes if the certificate, its key or the cipher suites
- * change. Returns false (logged) if a file is missing.
+ * The arguments of kpopd-tls. The array ends with NULL; one more argument has
+ * room before that.
  */
-static bool
-describe_files(const struct options *o, char text[FINGERPRINT])
+struct arguments {
+	const char *list[1 + KEEP_ARGUMENTS + 2];
+	char missing[2];
+};
+
+static void
+set_arguments(struct arguments *a, const struct options *o)
 {
-	const char *files[] = { o->tls.certificate, o->tls.key };
-	struct log_text path;
-	size_t at = 0;
+	*a = (struct arguments){ .missing = {
+				     (char)('0' + o->sandbox.missing), '\0' } };
+	memcpy(a->list,
+	    (const char *const[]){ "kpopd-tls", o->tls.certificate, o->tls.key,
+		o->tls.ciphers, o->tls.user, o->state, a->missing },
+	    (1 + KEEP_ARGUMENTS) * sizeof(a->list[0]));
+}
 
-	for (int i = 0; i < 2; i++) {
-		struct stat st;
+/* Describes the options and files of a kpopd-tls. Returns 0 or -1 (logged). */
+static int
+describe(struct keep_setup *setup, const struct options *o)
+{
+	struct arguments a;
 
-		if (stat(files[i], &st) == -1) {
-			log_failed("looking for %s",
-			    log_words(&path, files[i]));
-			return false;
-		}
-		at += (size_t)snprintf(text + at, FINGERPRINT - at,
-		    "%ju %ju %jd %jd.%09ld %jd.%09ld\n", (uintmax_t)st.st_dev,
-		    (uintmax_t)st.st_ino, (intmax_t)st.st_size,
-		    (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-		    (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
-	}
-	strlcat(text, o->tls.ciphers, FINGERPRINT);
-	return true;
+	set_arguments(&a, o);
+	return keep_describe(setup, a.list + 1);
 }
 
 /*
@@ -109,19 +108,20 @@ try_certificate(const struct options *o)
 bool
 layer_tls_works(const struct options *o)
 {
-	char path[PATH_MAX], now[FINGERPRINT], known[FINGERPRINT];
+	struct keep_setup now, known;
+	char path[PATH_MAX];
 	struct log_text t;
 	ssize_t n;
 	int fd;
 
-	if (!describe_files(o, now))
+	if (describe(&now, o) == -1)
 		return false;
 	snprintf(path, sizeof(path), "%s/tls.works", o->state);
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	n = fd != -1 ? read(fd, known, sizeof(known)) : -1;
+	n = fd != -1 ? read(fd, &known, sizeof(known)) : -1;
 	if (fd != -1)
 		close(fd);
-	if (n == (ssize_t)strlen(now) && memcmp(now, known, (size_t)n) == 0)
+	if (n == (ssize_t)sizeof(now) && memcmp(&now, &known, sizeof(now)) == 0)
 		return true;
 	if (!try_certificate(o))
 		return false;
@@ -133,7 +133,7 @@ layer_tls_works(const struct options *o)
 	 */
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 	    0600);
-	if (fd == -1 || write(fd, now, strlen(now)) == -1)
+	if (fd == -1 || write(fd, &now, sizeof(now)) == -1)
 		log_failed_at(LOG_WARNING, NULL, "writing %s",
 		    log_words(&t, path));
 	if (fd != -1)
@@ -141,15 +141,74 @@ layer_tls_works(const struct options *o)
 	return true;
 }
 
+/* Starts kpopd-tls in this process. last: one more argument, or NULL. */
 _Noreturn static void
-exec_tls(const struct options *o, int cleartext, int channel)
+exec_tls(const struct options *o, const char *last)
 {
-	const char missing[] = { (char)('0' + o->sandbox.missing), '\0' };
+	struct arguments a;
 
-	set_descriptors(0, cleartext, channel);
-	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
-	    o->tls.ciphers, o->tls.user, o->state, missing, (char *)NULL);
+	set_arguments(&a, o);
+	a.list[1 + KEEP_ARGUMENTS] = last;
+	execv(KPOPD_TLS, (char *const *)(uintptr_t)a.list);
 	fatal("starting " KPOPD_TLS);
+}
+
+_Noreturn void
+layer_keep_tls(const struct options *o)
+{
+	process_leave_terminal();
+	exec_tls(o, "0");
+}
+
+pid_t
+layer_start_kept_tls(const struct options *o)
+{
+	char parent[3 * sizeof(pid_t) + 1];
+	sigset_t none;
+	pid_t pid;
+
+	snprintf(parent, sizeof(parent), "%ld", (long)getpid());
+	if ((pid = fork()) == -1)
+		log_failed("making a process for kpopd-tls");
+	if (pid != 0)
+		return pid;
+	/* Descriptor 0 is the listening socket, and 2 is /dev/null. */
+	process_leave_client();
+	closefrom(3);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	exec_tls(o, parent);
+}
+
+/*
+ * Asks the kept kpopd-tls for a process, which gets the client's socket and
+ * this end of the cleartext side. Returns false if no kpopd-tls is kept that
+ * can be used.
+ */
+static bool
+start_kept_process(const struct options *o, struct watch *w, int64_t deadline,
+    int cleartext)
+{
+	struct keep_setup setup;
+	struct keep_process p;
+	int channel[2], result;
+
+	if (describe(&setup, o) == -1)
+		return false;
+	packet_make_channel(channel);
+	result = keep_ask(o->state, &setup, cleartext, channel[1], &p);
+	close(channel[1]);
+	if (result == -1) {
+		close(channel[0]);
+		return false;
+	}
+	watch_adopt(w, ROLE_TLS, deadline, &p, channel[0]);
+	/*
+	 * If this fails because the process has ended, the next event reports
+	 * that end.
+	 */
+	keep_give_client(&p, 0);
+	return true;
 }
 
 /*
@@ -227,8 +286,11 @@ layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
 		return -1;
 	l->tls = true;
 	make_cleartext_pair(cleartext);
-	if (watch_fork(w, ROLE_TLS, deadline, &channel))
-		exec_tls(o, cleartext[1], channel);
+	if (!start_kept_process(o, w, deadline, cleartext[1]) &&
+	    watch_fork(w, ROLE_TLS, deadline, &channel)) {
+		set_descriptors(0, cleartext[1], channel);
+		exec_tls(o, NULL);
+	}
 	take_cleartext_side(cleartext);
 	/*
 	 * If this fails, the pre-auth process has ended, and the next event

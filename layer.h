@@ -25,6 +25,18 @@ struct layers {
 bool layer_tls_works(const struct options *o);
 
 /*
+ * Root: becomes a kept kpopd-tls (keep-serve.c), which serves the monitors of
+ * this state directory until the certificate or its key changes.
+ */
+_Noreturn void layer_keep_tls(const struct options *o);
+
+/*
+ * Listener: starts a kept kpopd-tls in a child, which ends at the latest when
+ * the listener ends. Returns its pid, or -1 (logged).
+ */
+pid_t layer_start_kept_tls(const struct options *o);
+
+/*
  * Monitor, root: starts kpopd-tls, or the relay of a GSSAPI layer, and answers
  * the request of the pre-auth process. Afterwards the monitor's descriptors 0
  * and 1 are the cleartext side. The layer's process is killed at the deadline

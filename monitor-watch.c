@@ -14,6 +14,7 @@
  */
 #include "config.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <errno.h>
@@ -40,6 +41,8 @@
  * home directory.
  */
 #define KILLED_MS 10000
+/* After the end of an adopted child its status must come within this time. */
+#define STATUS_MS 100
 
 static const struct {
 	const char *name;
@@ -89,6 +92,25 @@ watch_begin(struct watch *w)
 		fatal("preparing for signals");
 }
 
+static void
+close_channel(struct watch_child *c)
+{
+	if (c->pid != 0 && c->channel != -1)
+		close(c->channel);
+	c->channel = -1;
+}
+
+/* Closes the descriptors that only an adopted child has. */
+static void
+close_process(struct watch_child *c)
+{
+	if (c->pid == 0 || !c->is_adopted)
+		return;
+	close(c->process);
+	close(c->control);
+	c->process = c->control = -1;
+}
+
 /*
  * In a new child: closes the channels to the other children and resets the
  * signals. Clears the last packet, which may contain bytes from the client.
@@ -99,9 +121,10 @@ leave_monitor(struct watch *w)
 	sigset_t child;
 
 	explicit_bzero(w->packet, sizeof(w->packet));
-	for (int i = 0; i < ROLES; i++)
-		if (w->children[i].pid != 0 && w->children[i].channel != -1)
-			close(w->children[i].channel);
+	for (int i = 0; i < ROLES; i++) {
+		close_channel(&w->children[i]);
+		close_process(&w->children[i]);
+	}
 	signal(SIGCHLD, SIG_DFL);
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
@@ -139,6 +162,18 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 	return false;
 }
 
+void
+watch_adopt(struct watch *w, enum role role, int64_t deadline,
+    const struct keep_process *p, int channel)
+{
+	w->children[role] = (struct watch_child){ .pid = p->pid,
+		.channel = channel,
+		.deadline = deadline,
+		.is_adopted = true,
+		.process = p->process,
+		.control = p->control };
+}
+
 int
 watch_channel(const struct watch *w, enum role role)
 {
@@ -158,12 +193,15 @@ watch_dismiss(struct watch *w, enum role role, int64_t deadline)
 	w->children[role].is_needless = true;
 }
 
+/* Kills the child, and the processes that it has made. */
 static void
-close_channel(struct watch_child *c)
+kill_child(const struct watch_child *c)
 {
-	if (c->channel != -1)
-		close(c->channel);
-	c->channel = -1;
+	/* A process of the kept kpopd-tls cannot make processes. */
+	if (c->is_adopted)
+		syscall(SYS_pidfd_send_signal, c->process, SIGKILL, NULL, 0);
+	else
+		kill(-c->pid, SIGKILL);
 }
 
 void
@@ -174,7 +212,7 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 	if (c->pid == 0)
 		return;
 	if (!c->has_ended)
-		kill(-c->pid, SIGKILL);
+		kill_child(c);
 	if (c->reason == WATCH_ALIVE)
 		c->reason = reason;
 	c->deadline = clock_ms() + KILLED_MS;
@@ -323,6 +361,35 @@ kill_group(pid_t pid)
 		kill(-pid, SIGKILL);
 }
 
+static void
+record_end(struct watch_child *c, int status)
+{
+	c->has_ended = true;
+	c->ended = clock_ms();
+	c->status = status;
+}
+
+/*
+ * Notes the end of an adopted child. The kept kpopd-tls sends the status. If it
+ * does not, because it has ended before or hangs, the status is unknown, and
+ * counts as 0 unless this process has killed the child.
+ */
+static void
+reap_adopted(struct watch_child *c)
+{
+	struct pollfd process = { .fd = c->process, .events = POLLIN },
+		      control = { .fd = c->control, .events = POLLIN };
+	int status = c->reason != WATCH_ALIVE ? SIGKILL : 0, sent;
+
+	if (poll(&process, 1, 0) != 1)
+		return;
+	if (poll(&control, 1, STATUS_MS) == 1 &&
+	    packet_receive(c->control, &sent, sizeof(sent)) ==
+		(ssize_t)sizeof(sent))
+		status = sent;
+	record_end(c, status);
+}
+
 /*
  * Notes which children have ended, and kills the children that their user has
  * stopped.
@@ -336,6 +403,10 @@ reap_children(struct watch *w)
 
 		if (c->pid == 0 || c->has_ended)
 			continue;
+		if (c->is_adopted) {
+			reap_adopted(c);
+			continue;
+		}
 		kill_group(c->pid);
 		if (waitpid(c->pid, &status, WNOHANG | WUNTRACED) != c->pid)
 			continue;
@@ -344,9 +415,7 @@ reap_children(struct watch *w)
 				watch_kill(w, (enum role)i, WATCH_STOPPED);
 			continue;
 		}
-		c->has_ended = true;
-		c->ended = clock_ms();
-		c->status = status;
+		record_end(c, status);
 	}
 }
 
@@ -436,7 +505,7 @@ log_killed(enum role role, const struct watch_child *c)
 static void
 await_change(const struct watch *w)
 {
-	struct pollfd p[ROLES];
+	struct pollfd p[2 * ROLES];
 	sigset_t mask;
 	int64_t until = 0, left;
 	nfds_t n = 0;
@@ -448,6 +517,9 @@ await_change(const struct watch *w)
 			continue;
 		if (c->channel != -1)
 			p[n++] = (struct pollfd){ .fd = c->channel,
+				.events = POLLIN };
+		if (c->is_adopted && !c->has_ended)
+			p[n++] = (struct pollfd){ .fd = c->process,
 				.events = POLLIN };
 		if (!c->has_ended && c->deadline != 0 &&
 		    (until == 0 || c->deadline < until))
@@ -481,6 +553,7 @@ remove_child(struct watch *w, enum role role, struct watch_event *e)
 	*e = (struct watch_event){
 		.role = role, .status = c->status, .reason = c->reason
 	};
+	close_process(c);
 	*c = (struct watch_child){ .pid = 0 };
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "keep-ask.h"
 #include "log.h"
 #include "message.h"
 
@@ -54,7 +55,13 @@ struct watch {
 		bool has_ended;
 		int64_t ended; /* when it ended, absolute ms */
 		bool is_lost;  /* it was killed but does not end */
-		int status;    /* as waitpid(2) stores it */
+		/*
+		 * It is not a child of this process (watch_adopt): its pidfd,
+		 * and the socket from which its status comes.
+		 */
+		bool is_adopted;
+		int process, control;
+		int status; /* as waitpid(2) stores it */
 	} children[ROLES];
 	char packet[sizeof(struct preauth_message) > sizeof(struct log_packet) ?
 		sizeof(struct preauth_message) :
@@ -83,6 +90,14 @@ void watch_begin(struct watch *w);
  */
 bool watch_fork(struct watch *w, enum role role, int64_t deadline,
     int *channel);
+
+/*
+ * Counts a process of the kept kpopd-tls as the child of a role. Its deadline
+ * is as that of watch_fork; channel is this process's end. *w owns the
+ * descriptors from now on.
+ */
+void watch_adopt(struct watch *w, enum role role, int64_t deadline,
+    const struct keep_process *p, int channel);
 
 /*
  * Returns the channel to the child, or -1 if there is no child or no channel.

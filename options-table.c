@@ -194,6 +194,15 @@ read_proxies(struct options *o, const char *text)
 	return proxies_read(&o->proxies, text);
 }
 
+/* Reads --keep-tls. */
+static int
+read_keep_tls(struct options *o, const char *text)
+{
+	(void)text;
+	o->tls.is_kept = true;
+	return 0;
+}
+
 /* Reads --recover. */
 static int
 read_recover(struct options *o, const char *text)
@@ -306,6 +315,8 @@ const struct table_row options_table[] = {
 	    "192.0.2.0/24,2001:db8::1,local" },
 	{ '\0', "recover", NULL, NOT_IN_FILE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
+	{ '\0', "keep-tls", NULL, NOT_IN_FILE, read_keep_tls, 0, NULL,
+	    "keep a kpopd-tls ready, for a service by xinetd or inetd" },
 	{ '\0', "check", NULL, NOT_IN_FILE, read_check, 0, NULL,
 	    "check all that a login needs, for a USER if one is named" },
 	{ '\0', "json", NULL, NOT_IN_FILE, read_json, 0, NULL,
@@ -424,6 +435,7 @@ table_print_usage(void)
 	print_options(WITH_SERVER, column);
 	column = fprintf(stderr, "       kpopd --recover");
 	print_options(WITH_RECOVER, column);
+	fprintf(stderr, "       kpopd --keep-tls [option ...]\n");
 	fprintf(stderr, "       kpopd --check [--json] [option ...] [user]\n");
 	fprintf(stderr, "       kpopd --help | --version\n");
 }

@@ -48,7 +48,8 @@ struct options {
 		const char *user;              /* of kpopd-tls */
 		const char *ciphers; /* OpenSSL's list; "": kpopd-tls's own */
 		enum tls_when when;
-		bool works; /* kpopd-tls can use these; set by main */
+		bool works;   /* kpopd-tls can use these; set by main */
+		bool is_kept; /* only keep a kpopd-tls ready, serve no client */
 	} tls;
 	struct proxies proxies;
 	struct lock_plan locks;

@@ -5,10 +5,13 @@
  */
 #include "config.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -41,4 +44,31 @@ process_leave_terminal(void)
 	    dup2(null, 2) == -1)
 		fatal("/dev/null");
 	close(null);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	const int *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+void
+process_close_others(const int *kept, size_t n)
+{
+	int sorted[PROCESS_KEPT_MOST];
+	unsigned next = 3;
+
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = kept[i];
+	qsort(sorted, n, sizeof(sorted[0]), compare);
+	for (size_t i = 0; i <= n; i++) {
+		unsigned end = i < n ? (unsigned)sorted[i] : UINT_MAX;
+
+		if (end > next &&
+		    syscall(SYS_close_range, next, end - 1, 0) == -1)
+			fatal("close_range");
+		next = end + 1;
+	}
 }

@@ -52,7 +52,7 @@ listener_pid() {
 
 # no_sessions: returns true if no process of kpopd is left except the listener.
 no_sessions() {
-	[ "$(pgrep -x 'kpopd|kpopd-tls' | wc -l)" -le 1 ]
+	[ "$(kpopds | wc -l)" -le 1 ]
 }
 
 # monitor_pid: prints the monitor's pid. It replaces the helper with the same
@@ -830,7 +830,7 @@ ticks() {
 	pop_ask "USER alice"
 	pop_ask "PASS x" '^\+OK 1 messages'
 	listening=$(readlink "/proc/$(listener_pid)/fd/0")
-	tls=$(pgrep -x kpopd-tls)
+	tls=$(jailed_in tls)
 	fds "$tls" | grep -q 'socket:'
 	fds "$tls" | refute grep -F "$listening"
 	holds_key "$tls" tls_key_bytes
@@ -858,6 +858,64 @@ ticks() {
 talk() {
 	kpopc $1 $2 mail.kpopd.test 1109 \
 	    < <(printf '%s\r\n' "USER $3" "PASS x" QUIT)
+}
+
+# kept_by_listener: prints the pid of the kept kpopd-tls of the listener.
+kept_by_listener() {
+	pgrep -x kpopd-tls -P "$(listener_pid)"
+}
+
+# tls_is_kept: returns true if a kept kpopd-tls of the listener takes requests.
+tls_is_kept() {
+	ss -Hlx src "$state/tls.sock" | grep -q . &&
+	    [ "$(readlink "/proc/$(kept_by_listener)/root")" = "$state/tls" ]
+}
+
+# tls_login: logs in with TLS, and ends.
+tls_login() {
+	pop alice --tls -C "$WORLD/tls/ca.pem" QUIT
+}
+
+@test "a listener with a certificate keeps a kpopd-tls, which has nothing of the listener and ends with it" {
+	tls_make
+	listener_restart $(tls_options)
+	listener_wake
+	await 10 'tls_is_kept'
+	keeper=$(kept_by_listener) listener=$(listener_pid)
+	fds "$keeper" | refute grep -F "$(readlink "/proc/$listener/fd/0")"
+	fds "$keeper" | refute grep -F memfd
+	holds_none "$keeper"
+	pop_open --tls -C "$WORLD/tls/ca.pem"
+	pop_hear '^\+OK'
+	[ "$(field "$(jailed_in tls)" PPid)" = "$keeper" ]
+	pop_ask "USER alice"
+	pop_ask "PASS x" '^\+OK'
+	# The kept kpopd-tls ends with the listener, and its connections go on.
+	kill -KILL "$listener"
+	await 5 '! kill -0 "$keeper" 2>/dev/null'
+	pop_ask STAT '^\+OK 0 '
+	pop_ask QUIT '^\+OK'
+	pop_close
+}
+
+@test "a listener starts another kept kpopd-tls if one has ended, and meanwhile clients are served" {
+	tls_make
+	listener_restart $(tls_options)
+	tls_login
+	await 10 'tls_is_kept'
+	first=$(kept_by_listener)
+	kill -KILL "$first"
+	tls_login
+	# The listener starts one at most every ten seconds, when a client
+	# connects.
+	await 20 'tls_login >/dev/null && tls_is_kept'
+	[ "$(kept_by_listener)" != "$first" ]
+	log_count 0 ' (failed|fatal) '
+}
+
+@test "a listener without a certificate keeps no kpopd-tls" {
+	pop alice QUIT
+	refute kept_by_listener
 }
 
 @test "the capabilities that kpopd.service leaves are enough for kpopd" {

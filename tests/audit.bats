@@ -23,7 +23,7 @@ preauth_logs() {
 # to syslog.
 no_syslog_socket() {
 	local pid
-	for pid in $(pgrep -x 'kpopd|kpopd-tls' | grep -vx "$(monitor_pid)"); do
+	for pid in $(kpopds | grep -vx "$(monitor_pid)"); do
 		ss -Hxp | grep u_dgr | refute grep -F "pid=$pid," || return
 	done
 }
@@ -37,11 +37,11 @@ no_syslog_socket() {
 	pop_open -p --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	ss -Hxp | grep u_dgr | grep -F "pid=$(monitor_pid),"
-	[ "$(pgrep -x 'kpopd|kpopd-tls' | wc -l)" -eq 3 ]
+	[ "$(kpopds | wc -l)" -eq 3 ]
 	no_syslog_socket
 	pop_ask "USER alice"
 	pop_ask "PASS x"
-	await 5 '[ "$(pgrep -x "kpopd|kpopd-tls" | wc -l)" -eq 4 ]'
+	await 5 '[ "$(kpopds | wc -l)" -eq 4 ]'
 	no_syslog_socket
 	pop_ask QUIT
 	pop_hear_end

@@ -19,7 +19,7 @@ setup() {
 # read the answers. Fails if all processes of kpopd together use more than $most
 # KiB.
 hostile() {
-	await 10 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
+	await 10 'no_kpopd'
 	clients hostile "$1" "$most" "$2" >&3
 }
 

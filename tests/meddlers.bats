@@ -88,7 +88,7 @@ ends_with() {
 			    $output != *forged* ]] ||
 			    { echo "$kind $how: $output"; return 1; }
 			meddle_end
-			await 5 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
+			await 5 'no_kpopd'
 			spool_untouched || { echo "$kind $how"; return 1; }
 		done
 		server_stop
@@ -117,7 +117,7 @@ ends_with() {
 				    return 1
 			    }
 			meddle_end
-			await 15 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
+			await 15 'no_kpopd'
 		done
 		server_stop
 	done
@@ -160,7 +160,7 @@ ends_with() {
 		log_lacks 'sandbox|ended by signal|forbidden'
 		echo "$name $spent"
 	done
-	await 5 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
+	await 5 'no_kpopd'
 }
 
 # bats test_tags=attack:2-5
@@ -214,7 +214,7 @@ layers_open() {
 layers_close() {
 	exec {commands}>&-
 	kill "$middle"
-	await 15 '! pgrep -x "kpop.*" >/dev/null'
+	await 15 'no_kpopd && ! pgrep -x kpopc >/dev/null'
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'
 	spool_untouched
 }
@@ -366,7 +366,7 @@ pop_as_bob() {
 		spent=$((($(date +%s%N) - begin) / 1000000))
 		[[ $output == *"+OK bye, 1 "* && $spent -lt 3000 ]] ||
 		    { echo "$name: $spent ms: $output"; return 1; }
-		await 9 '! pgrep -x "kpop.*|false.*" >/dev/null' ||
+		await 9 'no_kpopd && ! pgrep -x "kpopc|false.*" >/dev/null' ||
 		    { echo "$name"; log_lines; return 1; }
 		kill "$silent" || :
 		[ "$(log_lines | grep -c ' login ')" -eq 1 ]

@@ -544,6 +544,46 @@ outlasts() {
 	cmp "$root/var/mail/alice" <(mbox two)
 }
 
+# is_kept PID: returns true if this kpopd-tls in the container is kept, and is
+# in its jail. Then it takes requests.
+is_kept() {
+	[ "$(inside readlink "/proc/$1/root")" = /var/lib/kpopd/tls ]
+}
+
+# serves_kept PID: returns true if the kept kpopd-tls with this pid makes the
+# process of a connection with TLS.
+serves_kept() {
+	pop_open --tls -C "$WORLD/tls/ca.pem"
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x" '^\+OK 1 '
+	[ -n "$(inside pgrep -x kpopd-tls -P "$1")" ]
+	pop_ask QUIT '^\+OK bye'
+	pop_hear_end
+}
+
+@test "kpopd-tls.service keeps a kpopd-tls for kpopd-each.socket, and kpopd.service keeps its own" {
+	local unit='inside systemctl show -P MainPID kpopd-tls.service' first
+	local own='inside pgrep -x kpopd-tls -P "$(main_pid)"'
+	serve kpopd-each.socket "${tls[@]}"
+	fill_spool one
+	inside systemctl start kpopd-tls.service
+	await 10 'is_kept "$('"$unit"')"'
+	first=$(eval "$unit")
+	serves_kept "$first"
+	# It ends because the certificate has changed, and is started again.
+	inside touch /etc/kpopd/server.pem
+	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
+	journal_has '^kept .*reason="the certificate, the key or the program '
+	await 10 '[ "$('"$unit"')" != '"$first"' ] && is_kept "$('"$unit"')"'
+	serves_kept "$(eval "$unit")"
+	serve kpopd.socket "${tls[@]}"
+	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
+	await 10 'is_kept "$('"$own"')"'
+	serves_kept "$(eval "$own")"
+	journal | refute grep -E '^(failed|sandbox|fatal)'
+}
+
 @test "the keytab and the key of TLS may be credentials, which kpopd finds without their files" {
 	unit_lines='LoadCredential=keytab:/etc/krb5.keytab
 LoadCredential=tls-key:/etc/kpopd/server.key

@@ -494,7 +494,7 @@ works() {
 	await 5 'pgrep -x kpopd-tls >/dev/null'
 	printf '\x16\x03\x01\x02' >&9
 	# The connection ends although the client does not close it.
-	await 6 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
+	await 6 'no_kpopd'
 	exec 9>&-
 	log_has 'refused '
 }

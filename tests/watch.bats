@@ -47,7 +47,7 @@ stop_all_of_alice() {
 
 # is_over SECONDS: waits up to SECONDS until no process of kpopd is left.
 is_over() {
-	await "$1" '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
+	await "$1" 'no_kpopd'
 }
 
 @test "a session that its user stops is killed at once, and its slot is free" {

@@ -35,13 +35,3 @@ holds_none() {
 	holds_key "$@" || status=$?
 	[ "$status" -eq 1 ]
 }
-
-# jailed_in NAME: prints the pids of the processes whose root directory is
-# STATE/NAME.
-jailed_in() {
-	local pid
-	for pid in $(pgrep -x 'kpopd|kpopd-tls'); do
-		[ "$(readlink "/proc/$pid/root")" != "$state/$1" ] ||
-		    echo "$pid"
-	done
-}

@@ -35,6 +35,37 @@ fds() {
 	done
 }
 
+# is_keeper PID: returns true if the process is a kept kpopd-tls, which has its
+# lock open.
+is_keeper() {
+	fds "$1" 2>/dev/null | grep -q '/tls\.lock$'
+}
+
+# kpopds: prints the pids of the processes of kpopd and kpopd-tls, except a kept
+# kpopd-tls.
+kpopds() {
+	local pid
+	for pid in $(pgrep -x 'kpopd|kpopd-tls'); do
+		is_keeper "$pid" || echo "$pid"
+	done
+}
+
+# no_kpopd: returns true if there is no process of kpopd and kpopd-tls, except a
+# kept kpopd-tls.
+no_kpopd() {
+	[ -z "$(kpopds)" ]
+}
+
+# jailed_in NAME: prints the pids of the processes whose root directory is
+# STATE/NAME, except a kept kpopd-tls.
+jailed_in() {
+	local pid
+	for pid in $(kpopds); do
+		[ "$(readlink "/proc/$pid/root")" != "$state/$1" ] ||
+		    echo "$pid"
+	done
+}
+
 # sockets PID, others PID: print the number of the process's descriptors that
 # are sockets, or that are not sockets.
 sockets() {

@@ -86,6 +86,8 @@ xinetd_run() {
 	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" \
 	    3>&- >/dev/null 2>&1 &
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
+	# With KEEPS_TLS all tests of TLS can be run with a kept kpopd-tls.
+	[ -z "${KEEPS_TLS-}" ] || keep_beside
 	log_mark
 }
 
@@ -113,6 +115,7 @@ server_stop() {
 	pkill -KILL -x kpopd || true
 	await 5 '! pgrep -x kpopd >/dev/null'
 	rm -f "$WORLD/xinetd.pid"
+	keep_end
 }
 
 # server_note: records, for server_restore, the configuration of the running

@@ -115,3 +115,43 @@ make_stls_front() {
 	END
 	chmod 755 "$WORLD/front"
 }
+
+# keep_tls [KPOPD-OPTION ...]: keeps a kpopd-tls ready with these options, until
+# keep_end or server_stop ends it. $WORLD/keep.pid has its pid.
+keep_tls() {
+	env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --keep-tls "$@" 3>&- \
+	    >"$WORLD/keep.out" 2>&1 &
+	echo $! >"$WORLD/keep.pid"
+	await 20 'kept_tls_is_ready'
+}
+
+# keeper: prints the pid of the kept kpopd-tls.
+keeper() {
+	cat "$WORLD/keep.pid" 2>/dev/null
+}
+
+# kept_tls_is_ready: returns true if the kept kpopd-tls takes requests. It does
+# that when it is in its jail.
+kept_tls_is_ready() {
+	ss -Hlx src "$state/tls.sock" | grep -q . &&
+	    [ "$(readlink "/proc/$(keeper)/root")" = "$state/tls" ]
+}
+
+# keep_end: ends the kept kpopd-tls that keep_tls has started.
+keep_end() {
+	local pid
+	pid=$(keeper) || return 0
+	kill -KILL "$pid" 2>/dev/null || true
+	await 5 "! kill -0 $pid 2>/dev/null"
+	rm -f "$WORLD/keep.pid"
+}
+
+# keep_beside: keeps a kpopd-tls with the options of xinetd's service, if they
+# contain a certificate that works.
+keep_beside() {
+	local args
+	args=$(sed -n 's/^[[:space:]]*server_args = //p' "$WORLD/xinetd.conf")
+	case " $args " in
+	*" -c "*) keep_tls $args || rm -f "$WORLD/keep.pid" ;;
+	esac
+}

@@ -1,0 +1,355 @@
+/*
+ * Makes a process for each connection with TLS, in a kpopd-tls that is kept.
+ *
+ * Runs in kpopd-tls: keep_begin as root, the rest as the TLS user in the jail.
+ * A new kpopd-tls needs 10 ms of the processor before it can begin a handshake,
+ * because OpenSSL makes its tables and reads the key. A kept kpopd-tls has done
+ * that once, and forks. It reads only what monitors send, and only root can
+ * connect to its socket. A process that it has made closes all that belongs to
+ * other connections before it gets the client's socket.
+ *
+ * It cannot read the key again, because it has given up root's rights. So it
+ * ends when something has changed, and whoever has started it starts the next
+ * one. Meanwhile monitors start a kpopd-tls for each connection.
+ */
+#include "config.h"
+
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "keep-serve.h"
+#include "log.h"
+#include "packet.h"
+#include "privsep.h"
+#include "process.h"
+#include "sandbox.h"
+
+/* The most connections at once. Monitors of more start a kpopd-tls each. */
+#define MOST (PRIVSEP_KEEPER_FILES - OTHERS)
+#define OTHERS 64 /* descriptors beside those of the connections, at most */
+/* A monitor sends its request at once. The others wait meanwhile. */
+#define REQUEST_MS 200
+/*
+ * The kept process ends after this time, so that a change that it cannot notice
+ * comes into force then.
+ */
+#define LIFE_MS (3600 * 1000)
+#define FILES_MOST 32
+
+/* The processes whose status a monitor waits for. */
+static struct kept {
+	pid_t pid;
+	int control; /* to the monitor */
+} kept[MOST];
+static size_t n_kept, most_kept;
+
+/* The noted files, opened with O_PATH, as they were at the start. */
+static struct noted {
+	int fd;
+	struct stat st;
+} noted[FILES_MOST];
+static size_t n_noted;
+
+static int listener = -1, signals = -1;
+
+bool
+keep_lock(const char *state)
+{
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char path[PATH_MAX];
+	int fd = privsep_open_state(state, "tls", 0711);
+
+	/* The socket's file does not show whether a process has it. */
+	if (fd != -1)
+		close(fd);
+
+	snprintf(path, sizeof(path), "%s/tls.lock", state);
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd == -1)
+		fatal("opening %s/tls.lock", state);
+	/* A process that is forked later does not have this lock. */
+	if (fcntl(fd, F_SETLK, &whole) == 0)
+		return true;
+	if (errno != EAGAIN && errno != EACCES)
+		fatal("locking %s/tls.lock", state);
+	close(fd);
+	return false;
+}
+
+/* Makes the socket, to which only root can connect (umask 077). */
+static bool
+make_socket(const char *state)
+{
+	struct sockaddr_un address;
+	mode_t before = umask(077);
+	struct log_text shown;
+
+	listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (listener == -1)
+		fatal("socket");
+	errno = ENAMETOOLONG;
+	if (keep_address(&address, state) == -1 ||
+	    (unlink(address.sun_path) == -1 && errno != ENOENT) ||
+	    bind(listener, (struct sockaddr *)&address, sizeof(address)) ==
+		-1 ||
+	    listen(listener, SOMAXCONN) == -1) {
+		log_failed("making the socket %s",
+		    log_words(&shown, address.sun_path));
+		return false;
+	}
+	umask(before);
+	return true;
+}
+
+/* Notes a file, if it is not noted yet and there is room. */
+static void
+note_file(const char *path)
+{
+	struct noted *f = &noted[n_noted];
+
+	if (n_noted == FILES_MOST ||
+	    (f->fd = open(path, O_PATH | O_CLOEXEC)) == -1)
+		return;
+	if (fstat(f->fd, &f->st) == -1) {
+		close(f->fd);
+		return;
+	}
+	for (size_t i = 0; i < n_noted; i++)
+		if (noted[i].st.st_dev == f->st.st_dev &&
+		    noted[i].st.st_ino == f->st.st_ino) {
+			close(f->fd);
+			return;
+		}
+	n_noted++;
+}
+
+/* Notes the files of which this process executes a part (proc_pid_maps(5)). */
+static void
+note_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char *line = NULL, rights[5];
+	size_t size = 0;
+
+	while (maps != NULL && getline(&line, &size, maps) > 0) {
+		const char *path = strchr(line, '/');
+
+		line[strcspn(line, "\n")] = '\0';
+		if (path != NULL && sscanf(line, "%*s %4s", rights) == 1 &&
+		    rights[2] == 'x')
+			note_file(path);
+	}
+	free(line);
+	if (maps != NULL)
+		fclose(maps);
+}
+
+/*
+ * Returns true if one of the noted files was changed or removed. A package
+ * replaces a file by a rename, which removes the old file and changes its
+ * ctime.
+ */
+static bool
+is_replaced(void)
+{
+	for (size_t i = 0; i < n_noted; i++) {
+		const struct stat *was = &noted[i].st;
+		struct stat st;
+
+		if (fstat(noted[i].fd, &st) == -1 || st.st_nlink == 0 ||
+		    st.st_ctim.tv_sec != was->st_ctim.tv_sec ||
+		    st.st_ctim.tv_nsec != was->st_ctim.tv_nsec)
+			return true;
+	}
+	return false;
+}
+
+bool
+keep_begin(const char *state, const char *also)
+{
+	struct rlimit files = { 0, 0 };
+	sigset_t child;
+
+	if (!make_socket(state))
+		return false;
+	note_mappings();
+	if (also != NULL)
+		note_file(also);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > OTHERS)
+		most_kept = files.rlim_cur - OTHERS < MOST ?
+		    (size_t)files.rlim_cur - OTHERS :
+		    MOST;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &child, NULL) == -1 ||
+	    (signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK)) == -1)
+		fatal("preparing for signals");
+	return true;
+}
+
+/* Sends the status of each process that has ended to its monitor. */
+static void
+reap(void)
+{
+	struct signalfd_siginfo s;
+	int status;
+	pid_t pid;
+
+	while (read(signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
+		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (size_t i = 0; i < n_kept; i++) {
+			if (kept[i].pid != pid)
+				continue;
+			/* If the monitor has ended, the status is lost. */
+			packet_send(kept[i].control, &status, sizeof(status),
+			    NULL, 0);
+			close(kept[i].control);
+			kept[i] = kept[--n_kept];
+			break;
+		}
+}
+
+/*
+ * In the new process: closes all descriptors of other connections, and confines
+ * the process further. Then gets the client's socket from the monitor, or ends
+ * the process if the monitor has given up.
+ */
+static void
+become_connection(int control, struct keep_ends *ends)
+{
+	const int own[] = { ends->cleartext, ends->channel, control };
+	sigset_t none;
+	char nothing;
+
+	log_through(ends->channel);
+	process_close_others(own, 3);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	privsep_limit_jailed();
+	sandbox_shut_files(NULL, 0);
+	if (packet_await(control, &nothing, 1, &ends->client, 1) == -1)
+		_exit(1);
+	close(control);
+}
+
+/*
+ * Answers the monitor. If this fails, the monitor has given up. The new process
+ * notices that, too, and ends.
+ */
+static void
+answer(int control, pid_t pid)
+{
+	const struct keep_answer a = { .pid = pid };
+	int process = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (process == -1)
+		fatal("pidfd_open");
+	packet_send(control, &a, sizeof(a), &process, 1);
+	close(process);
+}
+
+/*
+ * Makes a process for the connection. Returns true in that process. The kept
+ * process keeps control, and returns false.
+ */
+static bool
+make_process(int control, struct keep_ends *ends)
+{
+	pid_t pid = n_kept < most_kept ? fork() : -1;
+
+	if (pid == -1) {
+		close(control);
+		return false;
+	}
+	if (pid == 0) {
+		become_connection(control, ends);
+		return true;
+	}
+	answer(control, pid);
+	kept[n_kept++] = (struct kept){ .pid = pid, .control = control };
+	return false;
+}
+
+/*
+ * Accepts a monitor's connection and reads its request. Returns the socket with
+ * *setup and *ends, or -1.
+ */
+static int
+accept_request(struct keep_setup *setup, struct keep_ends *ends)
+{
+	int fds[2], control = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	struct pollfd p = { .fd = control, .events = POLLIN };
+
+	if (control == -1)
+		return -1;
+	if (poll(&p, 1, REQUEST_MS) != 1 ||
+	    packet_await(control, setup, sizeof(*setup), fds, 2) == -1) {
+		close(control);
+		return -1;
+	}
+	ends->cleartext = fds[0];
+	ends->channel = fds[1];
+	return control;
+}
+
+/*
+ * Serves a monitor. Returns true in the process of the new connection. Ends the
+ * kept process if a file has changed.
+ */
+static bool
+serve_monitor(const struct keep_setup *own, struct keep_ends *ends)
+{
+	static struct keep_setup asked;
+	int control = accept_request(&asked, ends);
+
+	if (control == -1)
+		return false;
+	/* Another service may have other options and the same state. */
+	if (memcmp(asked.options, own->options, sizeof(asked.options)) != 0)
+		close(control);
+	else if (memcmp(asked.files, own->files, sizeof(asked.files)) != 0 ||
+	    is_replaced()) {
+		log_event(LOG_NOTICE, "kept",
+		    "reason=\"the certificate, the key or the program has "
+		    "changed\"");
+		exit(0);
+	} else if (make_process(control, ends))
+		return true;
+	close(ends->cleartext);
+	close(ends->channel);
+	return false;
+}
+
+void
+keep_serve(const struct keep_setup *setup, struct keep_ends *ends)
+{
+	int64_t end = clock_ms() + LIFE_MS, left;
+
+	while ((left = end - clock_ms()) > 0) {
+		struct pollfd p[] = { { .fd = listener, .events = POLLIN },
+			{ .fd = signals, .events = POLLIN } };
+
+		if (poll(p, 2, (int)left) == -1 && errno != EINTR)
+			fatal("poll");
+		if (p[1].revents != 0)
+			reap();
+		if (p[0].revents != 0 && serve_monitor(setup, ends))
+			return;
+	}
+	exit(0);
+}

@@ -1,0 +1,36 @@
+/* A kpopd-tls that forks for each connection: see keep-serve.c. */
+#ifndef KEEP_SERVE_H
+#define KEEP_SERVE_H
+
+#include "keep.h"
+
+/* The descriptors of the process of one connection. */
+struct keep_ends {
+	int client, cleartext, channel;
+};
+
+/*
+ * Root: takes the lock of the kept kpopd-tls of this state directory, until the
+ * end of the process. Returns false if another process has it. Fatal if the
+ * file of the lock cannot be opened.
+ */
+bool keep_lock(const char *state);
+
+/*
+ * Root, with the lock: prepares to serve monitors. Makes the socket in the
+ * state directory. Notes the files that this program executes, and the file
+ * `also` (NULL: none). Returns false (logged) if the socket cannot be made.
+ */
+bool keep_begin(const char *state, const char *also);
+
+/*
+ * As the TLS user, in the jail: makes a process for each monitor that asks with
+ * this setup. Returns in this new process, with the descriptors of the
+ * connection. The new process has no other descriptors but 0 to 2, and must
+ * install the filter of kpopd-tls before it reads from the client. In the kept
+ * process, does not return: it ends if the certificate or the key has changed,
+ * if one of the noted files was replaced, and after an hour.
+ */
+void keep_serve(const struct keep_setup *setup, struct keep_ends *ends);
+
+#endif

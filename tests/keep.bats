@@ -1,0 +1,271 @@
+#!/usr/bin/env bats
+# Checks a kept kpopd-tls: it starts once, and makes a process for each
+# connection with TLS.
+
+load helpers/all
+
+# This file keeps a kpopd-tls itself.
+unset KEEPS_TLS
+
+setup_file() {
+	tls_make
+	server_start $(tls_options)
+}
+
+setup() {
+	begin_test
+	realm_login alice
+	mbox one two | store alice
+	cp "$WORLD"/tls/server.{pem,key} "$WORLD"
+	keep_tls -d "$state" $(tls_options)
+}
+
+teardown() {
+	kill -CONT "$(keeper)" 2>/dev/null || true
+	pop_close 2>/dev/null || true
+	keep_end
+	cp "$WORLD"/server.{pem,key} "$WORLD/tls"
+	end_test
+}
+
+# restart [KPOPD-OPTION ...]: starts xinetd with these options of kpopd, and
+# keeps a kpopd-tls.
+restart() {
+	server_stop
+	server_start "$@"
+	keep_tls -d "$state" $(tls_options)
+}
+
+# tls_open: opens a connection with TLS, until the client has the mailbox. Sets
+# $tls to the pid of the process that does TLS.
+tls_open() {
+	pop_open --tls -C "$WORLD/tls/ca.pem"
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x" '^\+OK 2 messages'
+	tls=$(jailed_in tls | tail -n 1)
+}
+
+# is_of_keeper PID: returns true if the kept kpopd-tls has made the process.
+is_of_keeper() {
+	[ "$(field "$1" PPid)" = "$(keeper)" ]
+}
+
+# is_of_monitor PID: returns true if the monitor has started the process.
+is_of_monitor() {
+	[ "$(field "$1" PPid)" = "$(monitor_pid)" ]
+}
+
+@test "a kept kpopd-tls serves each client by a process with the rights of a new kpopd-tls" {
+	tls_open
+	is_of_keeper "$tls"
+	uid=$(id -u kpopd-tls)
+	has_nothing "$tls" "$uid" "$(id -g kpopd-tls)"
+	grep -q '^Seccomp:.2' "/proc/$tls/status"
+	[ "$(readlink "/proc/$tls/root")" = "$state/tls" ]
+	grep -Eq 'Max open files +16 +16' "/proc/$tls/limits"
+	# The client, the cleartext side and the channel to the monitor.
+	fds "$tls"
+	[ "$(sockets "$tls")" -eq 3 ]
+	[ "$(fds "$tls" | grep -c /dev/null)" -eq 3 ]
+	[ "$(fds "$tls" | grep -c eventpoll)" -eq 1 ]
+	[ "$(fds "$tls" | wc -l)" -eq 7 ]
+	holds_key "$tls" tls_key_bytes
+	holds_none "$tls"
+	pop_ask QUIT
+	pop_close
+	await 5 'no_kpopd'
+	log_has 'kpopd\[[0-9]+\]: tls peer=\S+ version=TLSv1\.3 '
+	log_has 'login .*layer=tls '
+	log_lacks ' (fatal|failed) '
+}
+
+@test "a kept kpopd-tls is not root, has no key of the service, no file and no socket of a client" {
+	tls_open
+	keeper=$(keeper)
+	uid=$(id -u kpopd-tls)
+	[ "$(field "$keeper" Uid)" = "$uid $uid $uid $uid" ]
+	for name in CapInh CapPrm CapEff CapAmb; do
+		[ "$(field "$keeper" $name)" = 0000000000000000 ]
+	done
+	[ "$(field "$keeper" NoNewPrivs)" = 1 ]
+	[ "$(stat -c %u "/proc/$keeper/mem")" = 0 ]
+	grep -q '^Seccomp:.2' "/proc/$keeper/status"
+	holds_key "$keeper" tls_key_bytes
+	holds_none "$keeper"
+	# Its listening socket, syslog, and the socket to the monitor.
+	[ "$(sockets "$keeper")" -eq 3 ]
+	for fd in $(fds "$keeper" | sed -n 's/.*socket:\[\(.*\)\]$/\1/p'); do
+		ss -Htan | refute grep -q "ino:$fd "
+	done
+	# -13 is EACCES.
+	captive "$keeper" "openat -100 / 65536" "socket 2 1 0"
+	[ "$returned" = $'-13\n-13' ] || { echo "$returned"; return 1; }
+}
+
+@test "the process of a connection has no descriptor of another connection, or of the kept kpopd-tls" {
+	restart -T immediate $(tls_options)
+	exec {one}<>/dev/tcp/127.0.0.1/1109
+	await 5 '[ "$(jailed_in tls | wc -l)" -eq 1 ]'
+	exec {two}<>/dev/tcp/127.0.0.1/1109
+	await 5 '[ "$(jailed_in tls | wc -l)" -eq 2 ]'
+	for pid in $(jailed_in tls); do
+		is_of_keeper "$pid"
+		await 5 "fds $pid | grep -q eventpoll"
+		[ "$(sockets "$pid")" -eq 3 ]
+	done
+	for pid in $(jailed_in tls) "$(keeper)"; do
+		fds "$pid" | sed -n 's/^[0-9]* //p' | grep socket: | sort -u
+	done | sort | uniq -d >"$WORLD/shared"
+	exec {one}>&- {two}>&-
+	cat "$WORLD/shared"
+	[ ! -s "$WORLD/shared" ]
+}
+
+@test "the processes of a kept kpopd-tls choose different random numbers and keys" {
+	restart -T immediate $(tls_options)
+	for i in {1..8}; do
+		perl "$BATS_TEST_DIRNAME/programs/server-random.pl" \
+		    127.0.0.1 1109
+	done >"$WORLD/random"
+	kill -0 "$(keeper)"
+	[ "$(tr ' ' '\n' <"$WORLD/random" | sort -u | wc -l)" -eq 16 ]
+}
+
+@test "a new certificate is served at once, and the kept kpopd-tls ends" {
+	tls_open
+	is_of_keeper "$tls"
+	pop_ask QUIT
+	pop_close
+	# Only the inode change time of the file differs.
+	old=$(keeper)
+	cp -p "$WORLD/tls/server.pem" "$WORLD/again"
+	cat "$WORLD/again" >"$WORLD/tls/server.pem"
+	touch -r "$WORLD/again" "$WORLD/tls/server.pem"
+	tls_open
+	is_of_monitor "$tls"
+	await 5 '! kill -0 "$old" 2>/dev/null'
+	log_has 'kept peer=none reason="the certificate, the key or the program has changed"$'
+	pop_ask QUIT
+	pop_close
+	keep_tls -d "$state" $(tls_options)
+	certificate next "-days 30" /CN=mail.kpopd.test \
+	    subjectAltName=DNS:mail.kpopd.test ca
+	mv "$WORLD/tls/next.pem" "$WORLD/tls/server.pem"
+	mv "$WORLD/tls/next.key" "$WORLD/tls/server.key"
+	s_client -starttls pop3 </dev/null >/dev/null || :
+	tls_open
+	is_of_monitor "$tls"
+}
+
+@test "a kept kpopd-tls with other options serves no connection, and stays" {
+	restart -C ECDHE+CHACHA20 $(tls_options)
+	tls_open
+	is_of_monitor "$tls"
+	log_has 'tls .* cipher=TLS_'
+	kill -0 "$(keeper)"
+	log_lacks ' (failed|fatal) '
+}
+
+@test "a kept kpopd-tls ends if a library that it executes is replaced" {
+	library=$(sed -n 's,.* \(/.*/libssl\.so[^ ]*\)$,\1,p' \
+	    "/proc/$(keeper)/maps" | head -n 1)
+	cp -p "$library" "$WORLD/library"
+	keep_end
+	# The same bytes in a new inode, as after an upgrade.
+	cp -p "$WORLD/library" "$library.new"
+	mv "$library.new" "$library"
+	keep_tls -d "$state" $(tls_options)
+	cp -p "$WORLD/library" "$library.new"
+	mv "$library.new" "$library"
+	tls_open
+	is_of_monitor "$tls"
+	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
+}
+
+@test "a client is served although the kept kpopd-tls hangs, and by one process only" {
+	kill -STOP "$(keeper)"
+	tls_open
+	is_of_monitor "$tls"
+	log_has 'failed .*what="asking the kept kpopd-tls" error="it does not answer"$'
+	[ "$(jailed_in tls | wc -l)" -eq 1 ]
+	kill -CONT "$(keeper)"
+	pop_ask STAT '^\+OK 2 '
+	pop_ask QUIT
+	pop_close
+	# What it has made late ends without the client.
+	await 5 'no_kpopd'
+	tls_open
+	is_of_keeper "$tls"
+}
+
+@test "the connections of a kept kpopd-tls that is killed continue" {
+	tls_open
+	keep_end
+	pop_ask STAT '^\+OK 2 '
+	pop_ask "DELE 1"
+	pop_ask QUIT '^\+OK bye, 1 messages left'
+	pop_close
+	await 5 'no_kpopd'
+	log_lacks ' (failed|fatal) '
+	mbox one two | store alice
+	tls_open
+	is_of_monitor "$tls"
+}
+
+@test "the end of a connection's process by a signal is logged as that of a new kpopd-tls" {
+	tls_open
+	kill -SEGV "$tls"
+	log_has 'fatal .*error="kpopd-tls was ended by signal 11 \(Segmentation fault\)"$'
+	log_has 'logout .*reason=lost'
+	await 5 'no_kpopd'
+}
+
+@test "only root can ask a kept kpopd-tls" {
+	[ "$(stat -c %U:%a "$state/tls.sock")" = root:700 ]
+	run su alice -s /bin/sh -c "perl -MIO::Socket::UNIX -e '
+	    exit !IO::Socket::UNIX->new(Type => SOCK_SEQPACKET,
+	    Peer => q($state/tls.sock))'"
+	[ "$status" -eq 1 ]
+}
+
+@test "a second kept kpopd-tls ends, and the first one goes on" {
+	run "$KPOPD_BUILD/kpopd" --keep-tls -d "$state" $(tls_options)
+	[ "$status" -eq 1 ]
+	log_has 'kept peer=none reason="another kpopd-tls is kept"$'
+	tls_open
+	is_of_keeper "$tls"
+}
+
+@test "more connections than a kept kpopd-tls has room for are served by new ones" {
+	server_stop
+	server_start -T immediate $(tls_options)
+	# It needs up to 64 descriptors for other things.
+	ulimit -Sn 66
+	keep_tls -d "$state" $(tls_options)
+	ulimit -Sn 1024
+	for n in 1 2 3 4; do
+		exec {held[n]}<>/dev/tcp/127.0.0.1/1109
+		await 5 '[ "$(jailed_in tls | wc -l)" -eq "$n" ]'
+	done
+	of_keeper=0
+	for pid in $(jailed_in tls); do
+		! is_of_keeper "$pid" || of_keeper=$((of_keeper + 1))
+	done
+	[ "$of_keeper" -eq 2 ]
+	for n in 1 2 3 4; do exec {held[n]}>&-; done
+	await 5 'no_kpopd'
+}
+
+@test "--keep-tls needs root, a certificate that works, and no client" {
+	keep_end
+	run "$KPOPD_BUILD/kpopd" --keep-tls -d "$state"
+	[ "$status" -eq 2 ]
+	[[ $output = *"--keep-tls needs a certificate (-c)"* ]]
+	run "$KPOPD_BUILD/kpopd" --keep-tls -d "$state" -c /etc/passwd
+	[ "$status" -eq 1 ]
+	log_has 'failed peer=none what="reading the certificate /etc/passwd"'
+	run su alice -s /bin/sh -c "$KPOPD_BUILD/kpopd --keep-tls -c /x"
+	[ "$status" -eq 2 ]
+	[[ $output = *"--keep-tls needs root"* ]]
+}

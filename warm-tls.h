@@ -1,0 +1,14 @@
+/* Makes OpenSSL ready for handshakes: see warm-tls.c. */
+#ifndef WARM_TLS_H
+#define WARM_TLS_H
+
+#include <openssl/ssl.h>
+
+/*
+ * Does handshakes of TLS 1.2 and 1.3 in memory, with a new key of the
+ * same kind as the key of this context. Does not use the context's own key. If
+ * a step fails, the processes that are forked later only take longer.
+ */
+void warm_tls(SSL_CTX *context);
+
+#endif
