@@ -428,6 +428,7 @@ docs/PACKAGING.md|autoreconf|run-tests|make distcheck
 docs/PACKAGING.md|for user in|here
 docs/PACKAGING.md|apt install build-essential|make package-cycle
 kpopd.8|service kpop|here
+kpopd.8|kt:2345:respawn|not|only init of System V reads it; keep.bats runs it
 kpopd.8|[Service]|systemd.bats|may be credentials
 kpopd.8|tail -c +4097|update.bats|was rewritten meanwhile, and keeps
 kpopd.8|kpopd --check alice|here
