@@ -24,10 +24,10 @@ teardown() {
 # the first connection. The listener is a copy of kpopd, and takes one library
 # from a directory of its own. Its further options are in $WORLD/options.
 start_waiting() {
-	local libmd
+	local library
 	cp "$KPOPD_BUILD/kpopd" "$WORLD/kpopd"
-	libmd=$(ldd "$WORLD/kpopd" | awk '$1 ~ /^libmd\./ { print $3 }')
-	cp "$libmd" "$WORLD/lib/"
+	library=$(ldd "$WORLD/kpopd" | awk '$1 ~ /^libcom_err\./ { print $3 }')
+	cp "$library" "$WORLD/lib/"
 	touch "$WORLD/options"
 	server_under "export LD_LIBRARY_PATH=$WORLD/lib
 	    exec $WORLD/kpopd \"\${@:2}\" \$(<$WORLD/options)" "$@"
@@ -125,7 +125,7 @@ successor_serves() {
 @test "a new kpopd or a new library replaces the listener, and its sessions go on" {
 	local file listener
 	start_waiting
-	for file in "$WORLD/kpopd" "$WORLD"/lib/libmd.*; do
+	for file in "$WORLD/kpopd" "$WORLD"/lib/libcom_err.*; do
 		open_session
 		listener=$(listener_pid)
 		serves
@@ -181,7 +181,7 @@ trace_no_more() {
 			listener=$(listener_pid)
 			listeners=$((listeners + 1))
 		fi
-		replace "$WORLD"/lib/libmd.*
+		replace "$WORLD"/lib/libcom_err.*
 	done
 	[ "$listeners" -ge 2 ]
 	[ "$listeners" -le 5 ]
