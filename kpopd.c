@@ -28,9 +28,9 @@
  *	accept-sources.c accept-stale.c accept-unable.c accept.c
  *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
  *	auth.c clock.c exposure.c file.c kpopd-tls.c kpopd.c layer.c
- *	load-tls.c lock.c log.c login-defs.c mailboxes.c message.c
- *	monitor-watch.c monitor.c options-file.c options-table.c
- *	options.c packet.c path.c preauth.c privsep.c process.c
+ *	load-gss.c load-tls.c lock.c log.c login-defs.c mailboxes.c
+ *	message.c monitor-watch.c monitor.c options-file.c
+ *	options-table.c options.c packet.c path.c preauth.c privsep.c process.c
  *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
  *	sandbox.c sasl.c session-setup.c state.c
  */
@@ -64,6 +64,7 @@
 #include "exposure.h"
 #include "file.h"
 #include "layer.h"
+#include "load-gss.h"
 #include "log.h"
 #include "monitor.h"
 #include "options.h"
@@ -198,6 +199,8 @@ prepare_server(struct server *s)
 		    "the pre-auth user cannot be used: %s: ", refusal);
 		options_log_refusal(why, s->o.user);
 	}
+	if (s->o.pop3 && (refusal = load_gss()) != NULL)
+		options_log_refusal("libgssapi cannot be loaded: ", refusal);
 	if ((s->auth = auth_prepare()) == NULL)
 		options_log_refusal("Kerberos does not work: ",
 		    auth_configuration());
