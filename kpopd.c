@@ -28,12 +28,12 @@
  *	accept-sources.c accept-stale.c accept-unable.c accept.c
  *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
  *	auth.c clock.c exposure.c file.c keep-ask.c keep-serve.c
- *	keep.c kpopd-tls.c kpopd.c layer.c load-tls.c lock.c log.c
- *	login-defs.c mailboxes.c message.c monitor-watch.c monitor.c
- *	options-file.c options-table.c options.c packet.c path.c
- *	preauth.c privsep.c process.c proxies.c recover-all.c
- *	relay-tls.c replay-cache.c resolve.c sandbox.c sasl.c
- *	session-setup.c state.c
+ *	keep.c kpopd-tls.c kpopd.c layer.c load-gss.c load-tls.c
+ *	lock.c log.c login-defs.c mailboxes.c message.c
+ *	monitor-watch.c monitor.c options-file.c options-table.c
+ *	options.c packet.c path.c preauth.c privsep.c process.c
+ *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
+ *	sandbox.c sasl.c session-setup.c state.c
  */
 #include "config.h"
 
@@ -65,6 +65,7 @@
 #include "exposure.h"
 #include "file.h"
 #include "layer.h"
+#include "load-gss.h"
 #include "log.h"
 #include "monitor.h"
 #include "options.h"
@@ -199,6 +200,8 @@ prepare_server(struct server *s)
 		    "the pre-auth user cannot be used: %s: ", refusal);
 		options_log_refusal(why, s->o.user);
 	}
+	if (s->o.pop3 && (refusal = load_gss()) != NULL)
+		options_log_refusal("libgssapi cannot be loaded: ", refusal);
 	if ((s->auth = auth_prepare()) == NULL)
 		options_log_refusal("Kerberos does not work: ",
 		    auth_configuration());
@@ -483,5 +486,6 @@ main(int argc, char **argv)
 	log_peer(text.text);
 	prepare_server(&s);
 	serve_connection(&s, &peer);
-	return 0;
+	/* What the libraries do at an exit would only take time. */
+	_exit(0);
 }

@@ -168,6 +168,16 @@ send_text() {
 	done
 }
 
+@test "the package kpopd depends on the library that kpopd loads while it runs" {
+	local library package
+	library=$(sed -n 's/^#define LIBRARY "\(.*\)"$/\1/p' \
+	    "$top/load-gss.c")
+	package=$(dpkg -S "*/$library" | sed -n '1s/:.*//p')
+	[ -n "$package" ]
+	sed -n '/^Package: kpopd$/,/^$/p' "$top/debian/control" |
+	    grep "^ $package "
+}
+
 @test "the installed documents have no dead links" {
 	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build is not installed"
 	make -s -C "$KPOPD_BUILD" install DESTDIR="$WORLD/doc" >/dev/null

@@ -24,10 +24,10 @@ teardown() {
 # the first connection. The listener is a copy of kpopd, and takes one library
 # from a directory of its own. Its further options are in $WORLD/options.
 start_waiting() {
-	local libmd
+	local library
 	cp "$KPOPD_BUILD/kpopd" "$WORLD/kpopd"
-	libmd=$(ldd "$WORLD/kpopd" | awk '$1 ~ /^libmd\./ { print $3 }')
-	cp "$libmd" "$WORLD/lib/"
+	library=$(ldd "$WORLD/kpopd" | awk '$1 ~ /^libcom_err\./ { print $3 }')
+	cp "$library" "$WORLD/lib/"
 	touch "$WORLD/options"
 	server_under "export LD_LIBRARY_PATH=$WORLD/lib
 	    exec $WORLD/kpopd \"\${@:2}\" \$(<$WORLD/options)" "$@"
@@ -125,7 +125,7 @@ successor_serves() {
 @test "a new kpopd or a new library replaces the listener, and its sessions go on" {
 	local file listener
 	start_waiting
-	for file in "$WORLD/kpopd" "$WORLD"/lib/libmd.*; do
+	for file in "$WORLD/kpopd" "$WORLD"/lib/libcom_err.*; do
 		open_session
 		listener=$(listener_pid)
 		serves
@@ -181,7 +181,7 @@ trace_no_more() {
 			listener=$(listener_pid)
 			listeners=$((listeners + 1))
 		fi
-		replace "$WORLD"/lib/libmd.*
+		replace "$WORLD"/lib/libcom_err.*
 	done
 	[ "$listeners" -ge 2 ]
 	[ "$listeners" -le 5 ]
@@ -236,7 +236,7 @@ trace_no_more() {
 
 # The ways in which kpopd cannot start: what each changes, and what mends it.
 # Each is something that an administrator repairs or that passes.
-obstacles=(options account missing empty malformed readonly)
+obstacles=(options account missing empty malformed readonly library)
 
 obstruct() {
 	cp /etc/krb5.conf "$WORLD/krb5.conf.whole"
@@ -251,6 +251,11 @@ obstruct() {
 		mkdir -p "$state"
 		mount -t tmpfs -o ro,mode=755 kpopd "$state"
 		;;
+	library)
+		# kpopd loads this library only with -p.
+		echo -p >"$WORLD/options"
+		: >"$WORLD/lib/libgssapi_krb5.so.2"
+		;;
 	esac
 }
 
@@ -260,6 +265,7 @@ mend() {
 	cp "$WORLD/krb5.conf.whole" /etc/krb5.conf
 	cp "$WORLD/passwd.whole" /etc/passwd
 	! mountpoint -q "$state" || umount -l "$state"
+	rm -f "$WORLD/lib/libgssapi_krb5.so.2"
 }
 
 # why OBSTACLE: prints what kpopd logs about it.
@@ -268,6 +274,7 @@ why() {
 	options) echo 'unknown option, or its argument .*: --wrong' ;;
 	account) echo 'the pre-auth user cannot be used: unknown user: kpopd' ;;
 	malformed) echo 'Kerberos does not work' ;;
+	library) echo 'libgssapi cannot be loaded: .*libgssapi_krb5.so.2' ;;
 	readonly) echo 'cannot write in directory .*: Read-only file system' ;;
 	*) echo 'krb5.conf is missing or empty' ;;
 	esac
@@ -294,7 +301,8 @@ why() {
 
 @test "a kpopd that cannot start answers its one connection SYS/TEMP" {
 	local obstacle
-	server_under "exec \"\$@\" \$(<$WORLD/options)"
+	server_under "export LD_LIBRARY_PATH=$WORLD/lib
+	    exec \"\$@\" \$(<$WORLD/options)"
 	: >"$WORLD/options"
 	for obstacle in "${obstacles[@]}"; do
 		log_mark

@@ -368,7 +368,7 @@ drop_out() {
 
 # obstruct OBSTACLE, mend OBSTACLE: let no listener start, or let it again.
 obstruct() {
-	local library=$root/usr/lib/$(gcc -print-multiarch)/libmd.so.0
+	local library=$root/usr/lib/$(gcc -print-multiarch)/libcom_err.so.2
 	case $1 in
 	options) echo unknown >"$root/etc/kpopd.conf" ;;
 	account) sed -i.whole '/^kpopd:/d' "$root/etc/passwd" ;;
@@ -401,7 +401,7 @@ obstruct() {
 }
 
 mend() {
-	local library=$root/usr/lib/$(gcc -print-multiarch)/libmd.so.0
+	local library=$root/usr/lib/$(gcc -print-multiarch)/libcom_err.so.2
 	case $1 in
 	options) rm "$root/etc/kpopd.conf" ;;
 	account) mv "$root/etc/passwd.whole" "$root/etc/passwd" ;;
