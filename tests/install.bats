@@ -114,7 +114,7 @@ xinetd_lines() {
 @test "the installed programs have PIE, RELRO, a stack protector, FORTIFY and no library beyond their needs" {
 	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build has other needs"
 	make -s -C "$KPOPD_BUILD" install DESTDIR="$WORLD/hard" >/dev/null
-	common='libc\.so|libresolv'
+	common='libbsd|libmd|libc\.so|libresolv'
 	kerberos='libkrb5|libcom_err|libk5crypto'
 	openssl='libssl|libcrypto'
 	for program in kpopd kpopc kpopd-tls; do
