@@ -156,7 +156,7 @@ static void
 read_last_alert(struct relay_tls *t)
 {
 	static struct relay_buffer cleartext, wrapped;
-	char data[RELAY_PIECE];
+	static char data[RELAY_PIECE];
 	ssize_t n;
 
 	while ((n = recv(0, data, sizeof(data), MSG_DONTWAIT)) > 0)

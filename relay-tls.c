@@ -333,7 +333,8 @@ tls_note_client_end(void *state)
 	((struct relay_tls *)state)->client_ended = true;
 }
 
-const struct relay_codec relay_tls_codec = { .unwrap = tls_decrypt,
+const struct relay_codec relay_tls_codec = { .piece = RELAY_PIECE,
+	.unwrap = tls_decrypt,
 	.wrap = tls_encrypt,
 	.finish = tls_finish,
 	.is_ready = tls_is_ready,
