@@ -164,7 +164,7 @@ static void
 read_last_alert(struct relay_tls *t, int client)
 {
 	static struct relay_buffer cleartext, wrapped;
-	char data[RELAY_PIECE];
+	static char data[RELAY_PIECE];
 	ssize_t n;
 
 	while ((n = recv(client, data, sizeof(data), MSG_DONTWAIT)) > 0)

@@ -37,17 +37,64 @@ relay_tls_keep_error(struct relay_tls *t)
 	ERR_clear_error();
 }
 
-/* Appends the bytes that OpenSSL wants to send. Returns 0 or -1. */
+/*
+ * Gives OpenSSL the next bytes from the peer. If none are left, OpenSSL waits
+ * for the next piece.
+ */
 static int
-collect_output(struct relay_tls *t, struct relay_buffer *wrapped)
+read_input(BIO *bio, char *data, int n)
 {
-	char data[RELAY_PIECE];
-	int n;
+	struct relay_tls *t = BIO_get_data(bio);
+	size_t some = t->in_size < (size_t)n ? t->in_size : (size_t)n;
 
-	while ((n = BIO_read(t->out, data, sizeof(data))) > 0)
-		if (relay_put(wrapped, data, (size_t)n) == -1)
-			return -1;
-	return 0;
+	BIO_clear_retry_flags(bio);
+	if (some == 0) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	memcpy(data, t->in, some);
+	t->in += some;
+	t->in_size -= some;
+	return (int)some;
+}
+
+/* Appends what OpenSSL sends to the buffer for the peer. */
+static int
+write_output(BIO *bio, const char *data, int n)
+{
+	const struct relay_tls *t = BIO_get_data(bio);
+
+	BIO_clear_retry_flags(bio);
+	return relay_put(t->out, data, (size_t)n) == 0 ? n : -1;
+}
+
+/* Reports to OpenSSL that its output is flushed. Has no other command. */
+static long
+control(BIO *bio, int command, long number, void *argument)
+{
+	(void)bio, (void)number, (void)argument;
+	return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+/* Makes the BIO of a connection. Returns NULL if no memory is left. */
+static BIO *
+make_bio(struct relay_tls *t)
+{
+	static BIO_METHOD *method;
+	BIO *bio;
+
+	if (method == NULL &&
+	    ((method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK,
+		  "relay")) == NULL ||
+		BIO_meth_set_read(method, read_input) != 1 ||
+		BIO_meth_set_write(method, write_output) != 1 ||
+		BIO_meth_set_ctrl(method, control) != 1))
+		return NULL;
+	if ((bio = BIO_new(method)) == NULL)
+		return NULL;
+	BIO_set_data(bio, t);
+	BIO_set_init(bio, 1);
+	return bio;
 }
 
 /*
@@ -177,12 +224,12 @@ relay_tls_set_ciphers(SSL_CTX *context, const char *list)
 int
 relay_tls_start(struct relay_tls *t, SSL_CTX *context, bool server)
 {
+	BIO *bio = make_bio(t);
+
 	t->ssl = SSL_new(context);
-	t->in = BIO_new(BIO_s_mem());
-	t->out = BIO_new(BIO_s_mem());
-	if (t->ssl == NULL || t->in == NULL || t->out == NULL)
+	if (t->ssl == NULL || bio == NULL)
 		return -1;
-	SSL_set_bio(t->ssl, t->in, t->out);
+	SSL_set_bio(t->ssl, bio, bio);
 	if (server)
 		SSL_set_accept_state(t->ssl);
 	else
@@ -193,19 +240,37 @@ relay_tls_start(struct relay_tls *t, SSL_CTX *context, bool server)
 int
 relay_tls_shake_hands(struct relay_tls *t, struct relay_buffer *wrapped)
 {
-	int result = SSL_do_handshake(t->ssl);
-	int failure = result != 1 && note_failure(t, result) ? -1 : 0;
+	int result;
 
-	if (result == 1) {
-		t->is_established = true;
-		if (t->on_established != NULL)
-			t->on_established(t);
-	}
 	/*
-	 * After a failure these bytes may be an alert, which gives the peer the
-	 * reason.
+	 * If the handshake fails, an alert is put into this buffer, too. It
+	 * gives the peer the reason.
 	 */
-	return collect_output(t, wrapped) == -1 ? -1 : failure;
+	t->out = wrapped;
+	result = SSL_do_handshake(t->ssl);
+	if (result != 1)
+		return note_failure(t, result) ? -1 : 0;
+	t->is_established = true;
+	if (t->on_established != NULL)
+		t->on_established(t);
+	return 0;
+}
+
+/*
+ * Decrypts the next record into the free part of *cleartext. Returns the number
+ * of its bytes. Returns 0 or less if there is no whole record, or no room.
+ */
+static int
+decrypt_record(struct relay_tls *t, struct relay_buffer *cleartext)
+{
+	int got = SSL_read(t->ssl, cleartext->data + cleartext->end,
+	    (int)(RELAY_ROOM - cleartext->end));
+
+	if (got <= 0)
+		return got;
+	t->has_data = true;
+	cleartext->end += (size_t)got;
+	return got;
 }
 
 static int
@@ -213,20 +278,18 @@ tls_decrypt(void *state, const char *data, size_t n,
     struct relay_buffer *cleartext, struct relay_buffer *wrapped)
 {
 	struct relay_tls *t = state;
-	char text[RELAY_PIECE];
-	int got = 0, failure = 0;
+	int got;
 
-	if (BIO_write(t->in, data, (int)n) != (int)n ||
-	    (!t->is_established && relay_tls_shake_hands(t, wrapped) == -1))
+	t->in = data;
+	t->in_size = n;
+	t->out = wrapped;
+	if (!t->is_established && relay_tls_shake_hands(t, wrapped) == -1)
 		return -1;
-	while (failure == 0 && t->is_established &&
-	    (got = SSL_read(t->ssl, text, sizeof(text))) > 0) {
-		t->has_data = true;
-		failure = relay_put(cleartext, text, (size_t)got);
-	}
-	if (failure == 0 && t->is_established && note_failure(t, got))
-		failure = -1;
-	if (collect_output(t, wrapped) == -1 || failure == -1)
+	if (!t->is_established)
+		return 0;
+	while ((got = decrypt_record(t, cleartext)) > 0)
+		;
+	if (note_failure(t, got))
 		return -1;
 	return t->is_closed ? RELAY_END : 0;
 }
@@ -237,11 +300,11 @@ tls_encrypt(void *state, const char *data, size_t n,
 {
 	struct relay_tls *t = state;
 
-	if (!t->is_established || SSL_write(t->ssl, data, (int)n) != (int)n) {
-		relay_tls_keep_error(t);
-		return -1;
-	}
-	return collect_output(t, wrapped);
+	t->out = wrapped;
+	if (t->is_established && SSL_write(t->ssl, data, (int)n) == (int)n)
+		return 0;
+	relay_tls_keep_error(t);
+	return -1;
 }
 
 /*
@@ -253,9 +316,10 @@ tls_finish(void *state, struct relay_buffer *wrapped)
 {
 	struct relay_tls *t = state;
 
+	t->out = wrapped;
 	if (t->is_established)
 		SSL_shutdown(t->ssl);
-	return collect_output(t, wrapped);
+	return 0;
 }
 
 static bool
@@ -270,7 +334,8 @@ tls_note_client_end(void *state)
 	((struct relay_tls *)state)->client_ended = true;
 }
 
-const struct relay_codec relay_tls_codec = { .unwrap = tls_decrypt,
+const struct relay_codec relay_tls_codec = { .piece = RELAY_PIECE,
+	.unwrap = tls_decrypt,
 	.wrap = tls_encrypt,
 	.finish = tls_finish,
 	.is_ready = tls_is_ready,

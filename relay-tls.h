@@ -9,13 +9,15 @@
 /* One TLS connection. */
 struct relay_tls {
 	SSL *ssl;
-	BIO *in, *out;
-	bool is_established; /* the handshake is complete */
-	bool has_data;       /* the peer has sent data inside TLS */
-	bool is_closed;      /* the peer has sent close_notify */
-	bool client_ended;   /* the peer's socket has ended without an error */
-	char error[256];     /* OpenSSL's text, once something has failed */
-	int reason;          /* OpenSSL's error number (SSL_R_...), or 0 */
+	const char *in; /* bytes from the peer that OpenSSL has not read */
+	size_t in_size;
+	struct relay_buffer *out; /* gets what OpenSSL sends */
+	bool is_established;      /* the handshake is complete */
+	bool has_data;            /* the peer has sent data inside TLS */
+	bool is_closed;           /* the peer has sent close_notify */
+	bool client_ended; /* the peer's socket has ended without an error */
+	char error[256];   /* OpenSSL's text, once something has failed */
+	int reason;        /* OpenSSL's error number (SSL_R_...), or 0 */
 	/* Called once when the handshake is complete; may be NULL. */
 	void (*on_established)(struct relay_tls *t);
 };

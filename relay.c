@@ -67,6 +67,7 @@ struct relay {
 	bool session_ended;
 	int64_t until; /* ms of CLOCK_MONOTONIC; 0: no limit yet */
 	struct relay_buffer cleartext, wrapped;
+	char piece[RELAY_PIECE]; /* what was read last, from either side */
 	/* The rest is used on the server's side only. */
 	/* 1 if the first byte in cleartext_in was passed on, else 0 */
 	size_t held;
@@ -115,13 +116,6 @@ drain(int fd, struct relay_buffer *b)
 	return 0;
 }
 
-/* Reads a piece. Returns its size, 0 at the end, or -1 with errno. */
-static ssize_t
-read_piece(int fd, char *data)
-{
-	return read(fd, data, RELAY_PIECE);
-}
-
 /* Returns true if the last call failed only because no input has come yet. */
 static bool
 is_temporary(void)
@@ -139,8 +133,7 @@ is_drained(const struct relay_buffer *b)
 static int
 read_client(struct relay *p)
 {
-	char data[RELAY_PIECE];
-	ssize_t n = read_piece(p->client, data);
+	ssize_t n = read(p->client, p->piece, RELAY_PIECE);
 	int result = 0;
 
 	if (n == -1 && is_temporary())
@@ -153,7 +146,7 @@ read_client(struct relay *p)
 	if (n == -1 && p->side == RELAY_SERVER)
 		return -1;
 	if (n > 0)
-		result = p->codec->unwrap(p->state, data, (size_t)n,
+		result = p->codec->unwrap(p->state, p->piece, (size_t)n,
 		    &p->cleartext, &p->wrapped);
 	if (n == 0 && p->codec->note_client_end != NULL)
 		p->codec->note_client_end(p->state);
@@ -175,14 +168,14 @@ is_acknowledged(const struct relay *p)
 }
 
 /*
- * Reads a piece from the session, and returns as read_piece does. If p->held
+ * Reads a piece from the session, and returns as read(2) does. If p->held
  * was 1, the first byte of the piece was already passed on. The last byte of
  * the piece is also left in the socket, and p->held becomes 1. If the session
  * has shut down its side, or if more than a piece has come, no byte of the
  * piece is left in the socket, and p->held becomes 0.
  */
 static ssize_t
-read_and_hold(struct relay *p, char *data)
+read_and_hold(struct relay *p)
 {
 	struct epoll_event event = { .events = 0 };
 	int waiting = 0;
@@ -195,19 +188,20 @@ read_and_hold(struct relay *p, char *data)
 	epoll_wait(p->edge, &event, 1, 0);
 	p->no_hold |= (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
 	if (ioctl(p->cleartext_in, FIONREAD, &waiting) == -1 || waiting == 0 ||
-	    waiting > (int)RELAY_PIECE || p->no_hold) {
+	    waiting > (int)p->codec->piece || p->no_hold) {
 		p->held = 0;
-		return recv(p->cleartext_in, data, RELAY_PIECE, MSG_DONTWAIT);
+		return recv(p->cleartext_in, p->piece, p->codec->piece,
+		    MSG_DONTWAIT);
 	}
 	if (waiting > 1)
-		n = recv(p->cleartext_in, data, (size_t)waiting - 1,
+		n = recv(p->cleartext_in, p->piece, (size_t)waiting - 1,
 		    MSG_DONTWAIT);
 	if (n < waiting - 1) {
 		p->held = 0;
 		return n;
 	}
-	p->held =
-	    recv(p->cleartext_in, data + n, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+	p->held = recv(p->cleartext_in, p->piece + n, 1,
+		      MSG_PEEK | MSG_DONTWAIT) == 1;
 	p->step = 1;
 	return n + (ssize_t)p->held;
 }
@@ -230,15 +224,15 @@ release_held(struct relay *p)
 static int
 read_session(struct relay *p)
 {
-	char data[RELAY_PIECE];
 	size_t passed = p->held;
-	ssize_t n = p->side == RELAY_SERVER ? read_and_hold(p, data) :
-					      read_piece(p->cleartext_in, data);
+	ssize_t n = p->side == RELAY_SERVER ?
+	    read_and_hold(p) :
+	    read(p->cleartext_in, p->piece, p->codec->piece);
 
 	if (n > 0)
 		return (size_t)n > passed ?
-		    p->codec->wrap(p->state, data + passed, (size_t)n - passed,
-			&p->wrapped) :
+		    p->codec->wrap(p->state, p->piece + passed,
+			(size_t)n - passed, &p->wrapped) :
 		    0;
 	if (n == -1 && is_temporary())
 		return 0;
@@ -308,16 +302,16 @@ await_events(struct relay *p, struct pollfd fds[3])
  * sends, because closing a socket with unread input would reset the connection.
  */
 static void
-linger(int client)
+linger(struct relay *p)
 {
 	int64_t until = clock_ms() + LINGER_MS;
-	struct pollfd p = { .fd = client, .events = POLLIN };
-	char data[RELAY_PIECE];
+	struct pollfd client = { .fd = p->client, .events = POLLIN };
 	int64_t left;
 
-	shutdown(client, SHUT_WR);
-	while ((left = until - clock_ms()) > 0 && poll(&p, 1, (int)left) > 0 &&
-	    read_piece(client, data) > 0)
+	shutdown(p->client, SHUT_WR);
+	while ((left = until - clock_ms()) > 0 &&
+	    poll(&client, 1, (int)left) > 0 &&
+	    read(p->client, p->piece, RELAY_PIECE) > 0)
 		;
 }
 
@@ -456,6 +450,6 @@ relay_run(int client, int cleartext_in, int cleartext_out, enum relay_side side,
 			drain(client, &p.wrapped);
 			return -1;
 		}
-	linger(client);
+	linger(&p);
 	return 0;
 }

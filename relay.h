@@ -5,9 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RELAY_PIECE ((size_t)16 << 10) /* bytes that a codec gets at once */
-/* Bytes that a codec may make of a piece. */
-#define RELAY_ROOM ((size_t)256 << 10)
+#define RELAY_PIECE ((size_t)128 << 10) /* bytes that are read at once */
+#define RELAY_ROOM ((size_t)256 << 10)  /* bytes that a buffer can hold */
 
 /* Bytes that are still to be sent: data[at] to data[end - 1]. */
 struct relay_buffer {
@@ -26,6 +25,12 @@ int relay_put(struct relay_buffer *b, const void *data, size_t n);
  * end the connection. state is the argument of relay_run.
  */
 struct relay_codec {
+	/*
+	 * The most bytes that wrap gets at once, up to RELAY_PIECE. What it
+	 * makes of them must fit into an empty relay_buffer. So must what
+	 * unwrap makes of RELAY_PIECE bytes.
+	 */
+	size_t piece;
 	/*
 	 * Unwraps n bytes from the client and appends the result to *cleartext.
 	 * Appends the codec's own answers to the client to *wrapped. May return

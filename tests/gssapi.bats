@@ -160,7 +160,8 @@ gsstalk() {
 		seq 30000
 		echo
 	} >"$WORLD/large.mbox"
-	for most in 100 1024 5000 65535; do
+	# 76 bytes are the least with encryption.
+	for most in 76 100 1024 5000 65535; do
 		for layer in 2 4; do
 			store alice <"$WORLD/large.mbox"
 			gsstalk $layer $most well >"$WORLD/out"
