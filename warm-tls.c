@@ -15,29 +15,45 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include "relay-tls.h"
 #include "warm-tls.h"
 
-/* The bytes of RSA keys that take the same code as all larger ones. */
+/* The bits of RSA keys that take the same code as all larger ones. */
 #define RSA_BITS 2048
+
+/*
+ * Sets the size or the curve of a new key of the kind of this one. Returns true
+ * if that works, or if keys of this kind have none.
+ */
+static bool
+set_size(EVP_PKEY_CTX *context, const EVP_PKEY *like)
+{
+	char group[64];
+
+	if (EVP_PKEY_is_a(like, "RSA") || EVP_PKEY_is_a(like, "RSA-PSS"))
+		return EVP_PKEY_CTX_set_rsa_keygen_bits(context, RSA_BITS) > 0;
+	if (!EVP_PKEY_is_a(like, "EC"))
+		return true;
+	return EVP_PKEY_get_group_name(like, group, sizeof(group), NULL) == 1 &&
+	    EVP_PKEY_CTX_set_group_name(context, group) > 0;
+}
 
 /* Returns a new key of the kind of this one, or NULL. */
 static EVP_PKEY *
 make_key(const EVP_PKEY *like)
 {
-	char group[64];
+	EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL,
+	    EVP_PKEY_get0_type_name(like), NULL);
+	EVP_PKEY *key = NULL;
 
-	if (EVP_PKEY_is_a(like, "RSA") || EVP_PKEY_is_a(like, "RSA-PSS"))
-		return EVP_PKEY_Q_keygen(NULL, NULL,
-		    EVP_PKEY_get0_type_name(like), (size_t)RSA_BITS);
-	if (EVP_PKEY_is_a(like, "EC"))
-		return EVP_PKEY_get_group_name(like, group, sizeof(group),
-			   NULL) == 1 ?
-		    EVP_PKEY_Q_keygen(NULL, NULL, "EC", group) :
-		    NULL;
-	return EVP_PKEY_Q_keygen(NULL, NULL, EVP_PKEY_get0_type_name(like));
+	if (context == NULL || EVP_PKEY_keygen_init(context) <= 0 ||
+	    !set_size(context, like) || EVP_PKEY_generate(context, &key) <= 0)
+		key = NULL;
+	EVP_PKEY_CTX_free(context);
+	return key;
 }
 
 /* Returns a certificate for the key, signed with it, or NULL. */
@@ -45,11 +61,10 @@ static X509 *
 sign_certificate(EVP_PKEY *key)
 {
 	X509 *c = X509_new();
-	int nid = NID_undef;
 	const EVP_MD *digest = EVP_sha256();
 
-	/* Ed25519 and Ed448 contain their hash function. */
-	if (EVP_PKEY_get_default_digest_nid(key, &nid) == 2 && nid == NID_undef)
+	/* These kinds contain their hash function. */
+	if (EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448"))
 		digest = NULL;
 	if (c != NULL && X509_set_version(c, X509_VERSION_3) == 1 &&
 	    X509_gmtime_adj(X509_getm_notBefore(c), 0) != NULL &&
@@ -92,8 +107,11 @@ exchange(struct relay_tls *client, struct relay_tls *server)
 		    &cleartext, &to_server);
 }
 
-/* Does one handshake of this version with these two contexts. */
-static void
+/*
+ * Does one handshake of this version with these two contexts. Returns true if
+ * both ends have completed it.
+ */
+static bool
 warm_version(SSL_CTX *clients, SSL_CTX *servers, int version)
 {
 	struct relay_tls client = { .ssl = NULL }, server = { .ssl = NULL };
@@ -104,9 +122,10 @@ warm_version(SSL_CTX *clients, SSL_CTX *servers, int version)
 		exchange(&client, &server);
 	SSL_free(client.ssl);
 	SSL_free(server.ssl);
+	return client.has_data && server.has_data;
 }
 
-void
+bool
 warm_tls(SSL_CTX *context)
 {
 	EVP_PKEY *own = SSL_CTX_get0_privatekey(context),
@@ -114,17 +133,19 @@ warm_tls(SSL_CTX *context)
 	X509 *certificate = key != NULL ? sign_certificate(key) : NULL;
 	SSL_CTX *clients = SSL_CTX_new(TLS_client_method()),
 		*servers = SSL_CTX_new(TLS_server_method());
+	bool works = false;
 
 	if (certificate != NULL && clients != NULL && servers != NULL &&
 	    SSL_CTX_use_certificate(servers, certificate) == 1 &&
 	    SSL_CTX_use_PrivateKey(servers, key) == 1) {
 		SSL_CTX_set_num_tickets(servers, 0);
-		warm_version(clients, servers, TLS1_3_VERSION);
-		warm_version(clients, servers, TLS1_2_VERSION);
+		works = warm_version(clients, servers, TLS1_3_VERSION);
+		works &= warm_version(clients, servers, TLS1_2_VERSION);
 	}
 	SSL_CTX_free(clients);
 	SSL_CTX_free(servers);
 	X509_free(certificate);
 	EVP_PKEY_free(key);
 	ERR_clear_error();
+	return works;
 }

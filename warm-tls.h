@@ -3,12 +3,14 @@
 #define WARM_TLS_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 
 /*
  * Does handshakes of TLS 1.2 and 1.3 in memory, with a new key of the
- * same kind as the key of this context. Does not use the context's own key. If
- * a step fails, the processes that are forked later only take longer.
+ * same kind as the key of this context. Does not use the context's own key.
+ * Returns true if both handshakes were completed. If they were not, the
+ * processes that are forked later only take longer.
  */
-void warm_tls(SSL_CTX *context);
+bool warm_tls(SSL_CTX *context);
 
 #endif
