@@ -450,5 +450,6 @@ main(int argc, char **argv)
 	log_peer(text.text);
 	prepare_server(&s);
 	serve_connection(&s, &peer);
-	return 0;
+	/* exit would run the libraries' destructors, which change 23 pages. */
+	_exit(0);
 }
