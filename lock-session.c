@@ -51,10 +51,13 @@ open_yield(int state, int flags)
 	struct stat st;
 	int fd;
 
-	if (mkfifoat(state, YIELD_FIFO, 0600) == -1 && errno != EEXIST)
-		return -1;
-	fd = openat(state, YIELD_FIFO,
-	    flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	flags |= O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	fd = openat(state, YIELD_FIFO, flags);
+	if (fd == -1 && errno == ENOENT) {
+		if (mkfifoat(state, YIELD_FIFO, 0600) == -1 && errno != EEXIST)
+			return -1;
+		fd = openat(state, YIELD_FIFO, flags);
+	}
 	if (fd != -1 && (fstat(fd, &st) == -1 || !S_ISFIFO(st.st_mode))) {
 		close(fd);
 		fd = -1;

@@ -111,14 +111,17 @@ static int
 open_own_state(const struct mailboxes *b, const struct store_place *place,
     const char *path, int user, int *state)
 {
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	char name[OWN_NAME];
 	int fd;
 
 	name_own_state(b, place, path, name);
-	if (mkdirat(user, name, 0700) == -1 && errno != EEXIST)
-		return -1;
-	*state =
-	    openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	*state = openat(user, name, flags);
+	if (*state == -1 && errno == ENOENT) {
+		if (mkdirat(user, name, 0700) == -1 && errno != EEXIST)
+			return -1;
+		*state = openat(user, name, flags);
+	}
 	if (*state == -1)
 		return -1;
 	if (faccessat(*state, "mailbox", F_OK, AT_SYMLINK_NOFOLLOW) == 0)

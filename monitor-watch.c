@@ -80,7 +80,7 @@ watch_begin(struct watch *w)
 	const struct sigaction action = { .sa_handler = interrupt_wait };
 	sigset_t child;
 
-	*w = (struct watch){ .children = { { .pid = 0 } } };
+	*w = (struct watch){ .children = { { .pid = 0 } }, .request = -1 };
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	/*
@@ -191,6 +191,12 @@ watch_dismiss(struct watch *w, enum role role, int64_t deadline)
 {
 	w->children[role].deadline = deadline;
 	w->children[role].is_needless = true;
+}
+
+void
+watch_request(struct watch *w, int fd)
+{
+	w->request = fd;
 }
 
 /* Kills the child, and the processes that it has made. */
@@ -500,12 +506,12 @@ log_killed(enum role role, const struct watch_child *c)
 
 /*
  * Waits until a child sends a packet, ends, is stopped, or reaches its
- * deadline.
+ * deadline. Returns true if the socket of watch_request has a packet.
  */
-static void
-await_change(const struct watch *w)
+static bool
+await_change(struct watch *w)
 {
-	struct pollfd p[2 * ROLES];
+	struct pollfd p[2 * ROLES + 1];
 	sigset_t mask;
 	int64_t until = 0, left;
 	nfds_t n = 0;
@@ -525,6 +531,7 @@ await_change(const struct watch *w)
 		    (until == 0 || c->deadline < until))
 			until = c->deadline;
 	}
+	p[n++] = (struct pollfd){ .fd = w->request, .events = POLLIN };
 	left = until != 0 ? until - clock_ms() : 0;
 	if (left < 0)
 		left = 0;
@@ -537,6 +544,9 @@ await_change(const struct watch *w)
 		&mask) == -1 &&
 	    errno != EINTR)
 		fatal("ppoll");
+	if (p[n - 1].revents != 0)
+		w->request = -1;
+	return p[n - 1].revents == POLLIN;
 }
 
 /*
@@ -580,6 +590,9 @@ watch_next(struct watch *w, struct watch_event *e)
 		}
 		if (!is_left)
 			return false;
-		await_change(w);
+		if (await_change(w)) {
+			*e = (struct watch_event){ .is_request = true };
+			return true;
+		}
 	}
 }

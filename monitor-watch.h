@@ -63,6 +63,7 @@ struct watch {
 		int process, control;
 		int status; /* as waitpid(2) stores it */
 	} children[ROLES];
+	int request; /* see watch_request */
 	char packet[sizeof(struct preauth_message) > sizeof(struct log_packet) ?
 		sizeof(struct preauth_message) :
 		sizeof(struct log_packet)];
@@ -77,6 +78,8 @@ struct watch_event {
 	size_t size;        /* of the packet, in bytes */
 	int status;         /* of the end, as waitpid(2) stores it */
 	enum watch_reason reason; /* of the end */
+	/* the socket of watch_request has a packet; the rest is not set */
+	bool is_request;
 };
 
 /* Root: initializes *w, without children. SIGCHLD is blocked from now on. */
@@ -116,6 +119,13 @@ void watch_dismiss(struct watch *w, enum role role, int64_t deadline);
 
 /* Kills the child, if there is one. Its later packets are not obeyed. */
 void watch_kill(struct watch *w, enum role role, enum watch_reason reason);
+
+/*
+ * Root: makes watch_next report once when this socket has a packet, but not
+ * when its other end is closed. The packet is not read. fd is a descriptor that
+ * stays open until then, or -1: no socket.
+ */
+void watch_request(struct watch *w, int fd);
 
 /*
  * Waits for the next event. Meanwhile writes the children's lines to syslog,

@@ -334,6 +334,32 @@ open_state(const struct session *s)
 }
 
 /*
+ * Starts the broker if the mailbox's format has locks. Closes what only the
+ * broker needs.
+ */
+static void
+start_broker(struct admission *a)
+{
+	watch_request(a->w, -1);
+	setup_start_broker(&a->s, a->w);
+	close(a->s.directory);
+	a->s.directory = -1;
+}
+
+/*
+ * A session that was permitted has ended before it has needed a broker. If it
+ * has not ended by itself, starts the broker, which looks for an unfinished
+ * removal.
+ */
+static void
+end_without_broker(struct admission *a, int status)
+{
+	if (status == 0)
+		setup_close_end(&a->s.locks_to_session);
+	start_broker(a);
+}
+
+/*
  * Logs the permitted login, sends the client's socket to the session, and
  * starts the broker if the mailbox's format has locks. If the user's state
  * directory cannot be opened, logs the login and the logout, and starts the
@@ -372,8 +398,14 @@ permit_login(struct admission *a, const char *rule)
 	explicit_bzero(&entry, sizeof(entry));
 	process_leave_client();
 	s->directory = fds[1];
-	setup_start_broker(s, a->w);
-	close(s->directory);
+	/*
+	 * Most sessions remove nothing. So a broker that makes no dotlock is
+	 * started only when the session asks it to keep the locks.
+	 */
+	if (setup_broker_can_wait(s))
+		watch_request(a->w, s->locks_to_session);
+	else
+		start_broker(a);
 }
 
 /*
@@ -428,13 +460,16 @@ obey_child(struct admission *a, const struct watch_event *e)
 
 /* Sets deadlines for the remaining processes when a child has ended. */
 static void
-note_end(struct admission *a, enum role role)
+note_end(struct admission *a, const struct watch_event *e)
 {
+	enum role role = e->role;
 	int64_t now = clock_ms(),
 		written = now + (int64_t)a->s.write_timeout * 1000;
 
 	if (role == ROLE_SESSION)
 		end_refusal(NULL);
+	if (role == ROLE_SESSION && a->s.directory != -1)
+		end_without_broker(a, e->status);
 	/* A session that has refused the login has no client. */
 	if (role == ROLE_REFUSAL ||
 	    (role == ROLE_SESSION && a->verdict != REFUSED)) {
@@ -598,8 +633,10 @@ admit_login(const struct monitor *m, struct watch *w,
 		end_refusal(NULL);
 	}
 	while (watch_next(w, &e)) {
-		if (e.packet == NULL)
-			note_end(&a, e.role);
+		if (e.is_request)
+			start_broker(&a);
+		else if (e.packet == NULL)
+			note_end(&a, &e);
 		else if (!obey_child(&a, &e))
 			watch_kill(w, e.role, WATCH_WRONG);
 	}

@@ -91,19 +91,27 @@ int
 privsep_make_directory(int at, const char *path, mode_t mode, uid_t uid,
     gid_t gid)
 {
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	const char *name = path;
 	struct stat st;
-	bool made;
+	bool made = false;
 	int fd;
 
 	if (at != AT_FDCWD)
 		name = strrchr(path, '/') + 1;
-	made = mkdirat(at, name, mode) == 0;
-	if (!made && errno != EEXIST) {
-		log_failed("making directory %s", path);
-		return -1;
+	/*
+	 * Open first, because the directory almost always exists. mkdirat locks
+	 * the directory above, also if it then makes nothing.
+	 */
+	fd = openat(at, name, flags);
+	if (fd == -1 && errno == ENOENT) {
+		made = mkdirat(at, name, mode) == 0;
+		if (!made && errno != EEXIST) {
+			log_failed("making directory %s", path);
+			return -1;
+		}
+		fd = openat(at, name, flags);
 	}
-	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || fstat(fd, &st) == -1)
 		fatal("cannot open directory %s", path);
 	if ((made || is_unfinished_directory(&st, mode, uid)) &&

@@ -173,7 +173,7 @@ fsync_fails() {
 	scene mixed
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}"
-	hold_broker
+	hold_next_broker
 	faults "$session" -e "inject=fsync:error=EIO:when=$1"
 	pop_say QUIT
 	answer
@@ -268,7 +268,7 @@ kill_and_login() {
 	start_without_dotlock
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}"
-	hold_broker
+	hold_next_broker
 	faults "$session" -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	answer

@@ -484,6 +484,55 @@ kill_point() {
 	no_journal && [ ! -e /var/mail/alice.lock ] && spool_is alice two three
 }
 
+# forks COMMAND: prints how many processes the monitor of a session makes from
+# this command on until its end.
+forks() {
+	pop_login alice
+	session=$(child_pid)
+	attach "$(monitor_pid)" -o "$WORLD/forks" \
+	    -e trace=clone,clone3,fork,vfork
+	"$@" >/dev/null
+	pop_close
+	detached
+	grep -Ec '^(clone3?|v?fork)\(' "$WORLD/forks" || true
+}
+
+remove_first() {
+	pop_ask "DELE 1"
+	pop_ask QUIT
+}
+
+kill_session() {
+	kill -KILL "$session"
+}
+
+# kill_in_removal: kills the session after its removal is decided.
+kill_in_removal() {
+	local tracer
+	pop_ask "DELE 1"
+	attach "$session" -o /dev/null -e trace=fsync \
+	    -e inject=fsync:signal=KILL:when=3
+	pop_say QUIT
+	detached
+}
+
+# only_for_a_removal: returns true if the monitor makes a broker for a removal,
+# and for a session that was killed, but for no other session. The broker must
+# finish the removal of a killed session.
+only_for_a_removal() {
+	[ "$(forks pop_ask QUIT)" = 0 ]
+	[ "$(forks kill_session)" = 1 ]
+	[ "$(forks remove_first)" = 1 ]
+	spool_is alice two three
+	[ "$(forks kill_in_removal)" = 1 ]
+	no_journal && spool_is alice three
+}
+
+@test "without a dotlock, the broker is started only for a removal, or after a session that was killed" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	with_locks fcntl only_for_a_removal
+}
+
 @test "a program that waits for a lock of a killed session gets it after the removal is finished" {
 	local point points=0 bad=0
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"

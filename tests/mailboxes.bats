@@ -267,7 +267,7 @@ second_server_stop() {
 	mbox one two three four >"$WORLD/old"
 	doomed=(1)
 	marked_session
-	hold_broker
+	hold_next_broker
 	attach "$session" -o /dev/null -e trace=fsync \
 	    -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT

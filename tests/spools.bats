@@ -1035,7 +1035,7 @@ make_journal() {
 	pop_login "$1"
 	pop_ask "DELE 2"
 	session=$(child_pid) monitor=$(monitor_pid)
-	hold_broker
+	hold_next_broker
 	attach "$session" -o /dev/null -e trace=fsync \
 	    -e inject=fsync:signal=KILL:when=2
 	pop_say QUIT

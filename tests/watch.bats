@@ -216,8 +216,8 @@ is_killed() {
 	login_stands
 	# The delay makes the session hang, as on a file system that does not
 	# answer.
-	attach "$session" -o /dev/null -e trace=mkdirat \
-	    -e inject=mkdirat:delay_enter=600000000
+	attach "$session" -o /dev/null -e trace=getcwd \
+	    -e inject=getcwd:delay_enter=600000000
 	echo alice@KPOPD.TEST >&"$k5login"
 	exec {k5login}>&-
 	log_has ' login '

@@ -36,6 +36,17 @@ hold_broker() {
 	held_by=$tracer
 }
 
+# hold_next_broker: does the same before a removal. Without a dotlock the
+# monitor starts the broker only then, so strace follows the monitor.
+hold_next_broker() {
+	local tracer
+	grep -Eq 'server_args.* -l fcntl( |$)' "$WORLD/xinetd.conf" ||
+	    { hold_broker; return; }
+	attach "$monitor" -f -o /dev/null -e trace=shutdown \
+	    -e inject=shutdown:delay_enter=600000000
+	held_by=$tracer
+}
+
 # release_broker: lets the broker continue.
 release_broker() {
 	kill -KILL "$held_by" 2>/dev/null || true
@@ -45,7 +56,9 @@ release_broker() {
 # kill_monitor: kills the monitor, the held broker and strace. strace would
 # otherwise end only after the delay of hold_broker.
 kill_monitor() {
-	kill -KILL "$monitor" "$broker" 2>/dev/null || true
+	# shellcheck disable=SC2046 # one word for each process
+	kill -KILL "$monitor" $(pgrep -x kpopd -P "$monitor") 2>/dev/null ||
+	    true
 	release_broker
 }
 
@@ -132,7 +145,7 @@ marked_session() {
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
-	[ "$how" = alone ] || hold_broker
+	[ "$how" = alone ] || hold_next_broker
 	attach "$session" -o /dev/null -e "trace=$call" \
 	    -e "inject=$call:signal=KILL:when=$n"
 	pop_say QUIT
@@ -149,7 +162,7 @@ break_off() {
 	pop_login "$1"
 	pop_ask "DELE $2"
 	session=$(child_pid) monitor=$(monitor_pid)
-	hold_broker
+	hold_next_broker
 	attach "$session" -o /dev/null -e trace=fsync \
 	    -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
