@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "packet.h"
@@ -60,6 +61,20 @@ packet_send(int channel, const void *data, size_t n, const int *fds, int k)
 	return sent == (ssize_t)n ? 0 : -1;
 }
 
+/* Closes the descriptors that came with a packet. c: its control data. */
+static void
+close_received(const struct cmsghdr *c)
+{
+	size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+	for (size_t i = 0; i < n; i++) {
+		int fd;
+
+		memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+		close(fd);
+	}
+}
+
 int
 packet_await(int channel, void *data, size_t n, int *fds, int k)
 {
@@ -79,10 +94,14 @@ packet_await(int channel, void *data, size_t n, int *fds, int k)
 		got = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
 	while (got == -1 && errno == EINTR);
 	c = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-	if (got != (ssize_t)n || c == NULL || c->cmsg_level != SOL_SOCKET ||
-	    c->cmsg_type != SCM_RIGHTS ||
-	    c->cmsg_len != CMSG_LEN((size_t)k * sizeof(int)))
+	if (c == NULL || c->cmsg_level != SOL_SOCKET ||
+	    c->cmsg_type != SCM_RIGHTS)
 		return -1;
+	if (got != (ssize_t)n || (message.msg_flags & MSG_TRUNC) != 0 ||
+	    c->cmsg_len != CMSG_LEN((size_t)k * sizeof(int))) {
+		close_received(c);
+		return -1;
+	}
 	memcpy(fds, CMSG_DATA(c), (size_t)k * sizeof(int));
 	return 0;
 }

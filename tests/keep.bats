@@ -199,6 +199,16 @@ is_of_monitor() {
 	is_of_keeper "$tls"
 }
 
+@test "a kept kpopd-tls closes the descriptors of a request that it does not understand" {
+	before=$(fds "$(keeper)" | wc -l)
+	python3 "$BATS_TEST_DIRNAME/programs/ask-keeper.py" \
+	    "$state/tls.sock" 50 7 </dev/null
+	python3 "$BATS_TEST_DIRNAME/programs/ask-keeper.py" \
+	    "$state/tls.sock" 50 20000 </dev/null
+	fds "$(keeper)"
+	[ "$(fds "$(keeper)" | wc -l)" -eq "$before" ]
+}
+
 @test "the connections of a kept kpopd-tls that is killed continue" {
 	tls_open
 	keep_end
