@@ -263,22 +263,31 @@ answer(int control, pid_t pid)
 	close(process);
 }
 
+static void
+close_ends(const struct keep_ends *ends)
+{
+	close(ends->cleartext);
+	close(ends->channel);
+}
+
 /*
  * Makes a process for the connection. Returns true in that process. The kept
- * process keeps control, and returns false.
+ * process keeps only control, and returns false.
  */
 static bool
 make_process(int control, struct keep_ends *ends)
 {
 	pid_t pid = n_kept < most_kept ? fork() : -1;
 
-	if (pid == -1) {
-		close(control);
-		return false;
-	}
 	if (pid == 0) {
 		become_connection(control, ends);
 		return true;
+	}
+	/* The session does not notice the end of TLS while these are open. */
+	close_ends(ends);
+	if (pid == -1) {
+		close(control);
+		return false;
 	}
 	answer(control, pid);
 	kept[n_kept++] = (struct kept){ .pid = pid, .control = control };
@@ -320,19 +329,19 @@ serve_monitor(const struct keep_setup *own, struct keep_ends *ends)
 	if (control == -1)
 		return false;
 	/* Another service may have other options and the same state. */
-	if (memcmp(asked.options, own->options, sizeof(asked.options)) != 0)
+	if (memcmp(asked.options, own->options, sizeof(asked.options)) != 0) {
 		close(control);
-	else if (memcmp(asked.files, own->files, sizeof(asked.files)) != 0 ||
+		close_ends(ends);
+		return false;
+	}
+	if (memcmp(asked.files, own->files, sizeof(asked.files)) != 0 ||
 	    is_replaced()) {
 		log_event(LOG_NOTICE, "kept",
 		    "reason=\"the certificate, the key or the program has "
 		    "changed\"");
 		exit(0);
-	} else if (make_process(control, ends))
-		return true;
-	close(ends->cleartext);
-	close(ends->channel);
-	return false;
+	}
+	return make_process(control, ends);
 }
 
 void

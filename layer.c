@@ -180,14 +180,23 @@ layer_start_kept_tls(const struct options *o)
 	exec_tls(o, parent);
 }
 
+/* Makes the socket pair of the cleartext side. */
+static void
+make_cleartext_pair(int ends[2])
+{
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1)
+		fatal("socketpair");
+}
+
 /*
  * Asks the kept kpopd-tls for a process, which gets the client's socket and
- * this end of the cleartext side. Returns false if no kpopd-tls is kept that
- * can be used.
+ * cleartext[1]. Returns false if no kpopd-tls is kept that can be used. Then
+ * cleartext is a new pair, because a kept kpopd-tls that hangs still has the
+ * old one, and the session would not notice the end of another kpopd-tls.
  */
 static bool
 start_kept_process(const struct options *o, struct watch *w, int64_t deadline,
-    int cleartext)
+    int cleartext[2])
 {
 	struct keep_setup setup;
 	struct keep_process p;
@@ -196,10 +205,13 @@ start_kept_process(const struct options *o, struct watch *w, int64_t deadline,
 	if (describe(&setup, o) == -1)
 		return false;
 	packet_make_channel(channel);
-	result = keep_ask(o->state, &setup, cleartext, channel[1], &p);
+	result = keep_ask(o->state, &setup, cleartext[1], channel[1], &p);
 	close(channel[1]);
 	if (result == -1) {
 		close(channel[0]);
+		close(cleartext[0]);
+		close(cleartext[1]);
+		make_cleartext_pair(cleartext);
 		return false;
 	}
 	watch_adopt(w, ROLE_TLS, deadline, &p, channel[0]);
@@ -254,14 +266,6 @@ become_relay(const struct options *o, const struct account *preauth,
 	_exit(relay_sasl_run(0, cleartext, handoff) == 0 ? 0 : 1);
 }
 
-/* Makes the socket pair of the cleartext side. */
-static void
-make_cleartext_pair(int ends[2])
-{
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1)
-		fatal("socketpair");
-}
-
 /*
  * Replaces the client's socket in this process by this process's end of the
  * cleartext side. The layer's process has the other end.
@@ -286,7 +290,7 @@ layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
 		return -1;
 	l->tls = true;
 	make_cleartext_pair(cleartext);
-	if (!start_kept_process(o, w, deadline, cleartext[1]) &&
+	if (!start_kept_process(o, w, deadline, cleartext) &&
 	    watch_fork(w, ROLE_TLS, deadline, &channel)) {
 		set_descriptors(0, cleartext[1], channel);
 		exec_tls(o, NULL);

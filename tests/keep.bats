@@ -56,6 +56,22 @@ is_of_monitor() {
 	[ "$(field "$1" PPid)" = "$(monitor_pid)" ]
 }
 
+# inject CALL:HOW: makes the calls of the kept kpopd-tls fail, as strace(1)
+# describes, until inject_end. $WORLD/trace has the calls.
+inject() {
+	[ -z "${SANITIZER-}" ] ||
+	    skip "ASan's own system calls are in the way of strace"
+	strace -f -p "$(keeper)" -o "$WORLD/trace" -e trace="${1%%:*}" \
+	    -e inject="$1" 2>"$WORLD/strace.err" 3>&- &
+	strace=$!
+	await 5 'grep -q attached "$WORLD/strace.err"'
+}
+
+inject_end() {
+	kill "$strace" 2>/dev/null || true
+	wait "$strace" || true
+}
+
 @test "a kept kpopd-tls serves each client by a process with the rights of a new kpopd-tls" {
 	tls_open
 	is_of_keeper "$tls"
@@ -197,6 +213,25 @@ is_of_monitor() {
 	await 5 'no_kpopd'
 	tls_open
 	is_of_keeper "$tls"
+}
+
+@test "a session ends with its kpopd-tls although a kept kpopd-tls hangs" {
+	kill -STOP "$(keeper)"
+	tls_open
+	is_of_monitor "$tls"
+	kill -SEGV "$tls"
+	log_has 'logout .*reason=lost'
+	await 5 'no_kpopd'
+}
+
+@test "a session ends with its kpopd-tls although a kept kpopd-tls hangs after its answer" {
+	inject sendmsg:delay_exit=20000000
+	tls_open
+	is_of_keeper "$tls"
+	kill -SEGV "$tls"
+	log_has 'logout .*reason=lost'
+	inject_end
+	await 5 'no_kpopd'
 }
 
 @test "a kept kpopd-tls closes the descriptors of a request that it does not understand" {
