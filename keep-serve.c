@@ -43,6 +43,13 @@
 #define OTHERS 64 /* descriptors beside those of the connections, at most */
 /* A monitor sends its request at once. The others wait meanwhile. */
 #define REQUEST_MS 200
+/* After a failed accept it waits for this long, then tries again. */
+#define PAUSE_MS 50
+/*
+ * The monitors that wait for an answer, at most. If this process hangs, only
+ * these wait in vain; the kernel refuses the others at once.
+ */
+#define WAITING_MOST 128
 /*
  * The kept process ends after this time, so that a change that it cannot notice
  * comes into force then.
@@ -106,7 +113,7 @@ make_socket(const char *state)
 	    (unlink(address.sun_path) == -1 && errno != ENOENT) ||
 	    bind(listener, (struct sockaddr *)&address, sizeof(address)) ==
 		-1 ||
-	    listen(listener, SOMAXCONN) == -1) {
+	    listen(listener, WAITING_MOST) == -1) {
 		log_failed("making the socket %s",
 		    log_words(&shown, address.sun_path));
 		return false;
@@ -248,8 +255,9 @@ become_connection(int control, struct keep_ends *ends)
 }
 
 /*
- * Answers the monitor. If this fails, the monitor has given up. The new process
- * notices that, too, and ends.
+ * Answers the monitor. If this fails, ends the connection to the monitor, which
+ * then starts a kpopd-tls of its own. The new process notices that, too, and
+ * ends.
  */
 static void
 answer(int control, pid_t pid)
@@ -258,9 +266,12 @@ answer(int control, pid_t pid)
 	int process = (int)syscall(SYS_pidfd_open, pid, 0);
 
 	if (process == -1)
-		fatal("pidfd_open");
-	packet_send(control, &a, sizeof(a), &process, 1);
-	close(process);
+		log_failed("making a pidfd");
+	if (process == -1 ||
+	    packet_send(control, &a, sizeof(a), &process, 1) == -1)
+		shutdown(control, SHUT_RDWR);
+	if (process != -1)
+		close(process);
 }
 
 static void
@@ -304,8 +315,10 @@ accept_request(struct keep_setup *setup, struct keep_ends *ends)
 	int fds[2], control = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	struct pollfd p = { .fd = control, .events = POLLIN };
 
-	if (control == -1)
+	if (control == -1) {
+		poll(NULL, 0, PAUSE_MS);
 		return -1;
+	}
 	if (poll(&p, 1, REQUEST_MS) != 1 ||
 	    packet_await(control, setup, sizeof(*setup), fds, 2) == -1) {
 		close(control);

@@ -234,6 +234,20 @@ inject_end() {
 	await 5 'no_kpopd'
 }
 
+@test "a kept kpopd-tls that hangs delays only a bounded number of logins" {
+	kill -STOP "$(keeper)"
+	mkfifo "$WORLD/end"
+	python3 "$BATS_TEST_DIRNAME/programs/ask-keeper.py" \
+	    "$state/tls.sock" 2000 0 <"$WORLD/end" >"$WORLD/waiting" 3>&- &
+	exec {end}>"$WORLD/end"
+	await 5 '[ -s "$WORLD/waiting" ]'
+	[ "$(cat "$WORLD/waiting")" -lt 200 ]
+	tls_open
+	is_of_monitor "$tls"
+	log_lacks 'does not answer'
+	exec {end}>&-
+}
+
 @test "a kept kpopd-tls closes the descriptors of a request that it does not understand" {
 	before=$(fds "$(keeper)" | wc -l)
 	python3 "$BATS_TEST_DIRNAME/programs/ask-keeper.py" \
@@ -242,6 +256,31 @@ inject_end() {
 	    "$state/tls.sock" 50 20000 </dev/null
 	fds "$(keeper)"
 	[ "$(fds "$(keeper)" | wc -l)" -eq "$before" ]
+}
+
+@test "a kept kpopd-tls that cannot accept a connection tries it again after a pause" {
+	inject accept4:error=ENFILE
+	tls_open
+	is_of_monitor "$tls"
+	inject_end
+	[ "$(grep -c accept4 "$WORLD/trace")" -lt 100 ]
+	pop_ask QUIT
+	pop_close
+	tls_open
+	is_of_keeper "$tls"
+}
+
+@test "a kept kpopd-tls that cannot answer lets the monitor start a kpopd-tls at once, and stays" {
+	inject pidfd_open:error=EMFILE
+	tls_open
+	is_of_monitor "$tls"
+	inject_end
+	log_lacks 'does not answer'
+	pop_ask QUIT
+	pop_close
+	await 5 'no_kpopd'
+	tls_open
+	is_of_keeper "$tls"
 }
 
 @test "the connections of a kept kpopd-tls that is killed continue" {
