@@ -185,17 +185,23 @@ is_replaced(void)
 	return false;
 }
 
+void
+keep_note_files(const char *also)
+{
+	note_mappings();
+	if (also != NULL)
+		note_file(also);
+}
+
 bool
-keep_begin(const char *state, const char *also)
+keep_begin(const char *state)
 {
 	struct rlimit files = { 0, 0 };
 	sigset_t child;
 
 	if (!make_socket(state))
 		return false;
-	note_mappings();
-	if (also != NULL)
-		note_file(also);
+	keep_note_files(NULL);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > OTHERS)
 		most_kept = files.rlim_cur - OTHERS < MOST ?
 		    (size_t)files.rlim_cur - OTHERS :
@@ -329,6 +335,14 @@ accept_request(struct keep_setup *setup, struct keep_ends *ends)
 	return control;
 }
 
+static _Noreturn void
+end_changed(void)
+{
+	log_event(LOG_NOTICE, "kept",
+	    "reason=\"the certificate, the key or the program has changed\"");
+	exit(0);
+}
+
 /*
  * Serves a monitor. Returns true in the process of the new connection. Ends the
  * kept process if a file has changed.
@@ -339,6 +353,9 @@ serve_monitor(const struct keep_setup *own, struct keep_ends *ends)
 	static struct keep_setup asked;
 	int control = accept_request(&asked, ends);
 
+	/* The program of the monitor may already be another. */
+	if (is_replaced())
+		end_changed();
 	if (control == -1)
 		return false;
 	/* Another service may have other options and the same state. */
@@ -347,13 +364,8 @@ serve_monitor(const struct keep_setup *own, struct keep_ends *ends)
 		close_ends(ends);
 		return false;
 	}
-	if (memcmp(asked.files, own->files, sizeof(asked.files)) != 0 ||
-	    is_replaced()) {
-		log_event(LOG_NOTICE, "kept",
-		    "reason=\"the certificate, the key or the program has "
-		    "changed\"");
-		exit(0);
-	}
+	if (memcmp(asked.files, own->files, sizeof(asked.files)) != 0)
+		end_changed();
 	return make_process(control, ends);
 }
 

@@ -17,11 +17,18 @@ struct keep_ends {
 bool keep_lock(const char *state);
 
 /*
- * Root, with the lock: prepares to serve monitors. Makes the socket in the
- * state directory. Notes the files that this program executes, and the file
- * `also` (NULL: none). Returns false (logged) if the socket cannot be made.
+ * Root: notes the files that this program executes by now, and the file `also`
+ * (NULL: none). Call it before a noted file is read. Then a change during the
+ * reading counts, too.
  */
-bool keep_begin(const char *state, const char *also);
+void keep_note_files(const char *also);
+
+/*
+ * Root, with the lock: prepares to serve monitors. Makes the socket in the
+ * state directory. Notes the files that this program executes since
+ * keep_note_files. Returns false (logged) if the socket cannot be made.
+ */
+bool keep_begin(const char *state);
 
 /*
  * As the TLS user, in the jail: makes a process for each monitor that asks with

@@ -264,15 +264,10 @@ keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
     pid_t parent)
 {
 	const char *user = arguments[3], *state = arguments[4];
-	char *configuration = CONF_get1_default_config_file();
 	static struct account account;
 	struct keep_ends ends;
-	bool has_begun;
 
-	has_begun = find_tls_user(user, &account) == 0 &&
-	    keep_begin(state, configuration);
-	OPENSSL_free(configuration);
-	if (!has_begun)
+	if (find_tls_user(user, &account) == -1 || !keep_begin(state))
 		return 1;
 	privsep_jail_keeper(state, "tls", &account);
 	if (parent != 0 && !stale_follow(parent))
@@ -283,6 +278,21 @@ keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
 	keep_serve(setup, &ends);
 	/* Freeing OpenSSL's tables would copy their memory first. */
 	_exit(serve(context, &ends));
+}
+
+/*
+ * As root: describes and notes the files of a kept kpopd-tls. If they change
+ * while they are read later, what this has found is out of date. Returns false
+ * (logged) if the certificate or the key is missing.
+ */
+static bool
+look_at_files(struct keep_setup *setup, char **arguments)
+{
+	char *configuration = CONF_get1_default_config_file();
+
+	keep_note_files(configuration);
+	OPENSSL_free(configuration);
+	return keep_describe(setup, (const char *const *)arguments) == 0;
 }
 
 /*
@@ -315,9 +325,7 @@ main(int argc, char **argv)
 			    "reason=\"another kpopd-tls is kept\"");
 		return 1;
 	}
-	/* If the files change while they are read, the setup is the old one. */
-	if (argc == 8 &&
-	    keep_describe(&setup, (const char *const *)argv + 1) == -1)
+	if (argc == 8 && !look_at_files(&setup, argv + 1))
 		return 1;
 	context = load_tls(argv[1], argv[2], argv[3], &problem);
 	if (context == NULL)

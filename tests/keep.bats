@@ -199,6 +199,18 @@ inject_end() {
 	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
 }
 
+@test "a kept kpopd-tls ends if its program is replaced, although it does not understand the request" {
+	keep_end
+	cp -p "$KPOPD_BUILD/kpopd-tls" "$WORLD/program"
+	keep_tls -d "$state" $(tls_options)
+	cp -p "$WORLD/program" "$KPOPD_BUILD/kpopd-tls.new"
+	mv "$KPOPD_BUILD/kpopd-tls.new" "$KPOPD_BUILD/kpopd-tls"
+	python3 "$BATS_TEST_DIRNAME/programs/ask-keeper.py" \
+	    "$state/tls.sock" 1 7 </dev/null
+	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
+	log_has 'kept peer=none reason="the certificate, the key or the program has changed"$'
+}
+
 @test "a client is served although the kept kpopd-tls hangs, and by one process only" {
 	kill -STOP "$(keeper)"
 	tls_open
@@ -281,6 +293,23 @@ inject_end() {
 	await 5 'no_kpopd'
 	tls_open
 	is_of_keeper "$tls"
+}
+
+@test "a kept kpopd-tls ends if openssl.cnf was changed while it started" {
+	[ -z "${SANITIZER-}" ] ||
+	    skip "ASan's own system calls are in the way of strace"
+	keep_end
+	strace -D -o "$WORLD/trace" -P "$WORLD/tls/server.pem" -e trace=openat \
+	    -e inject=openat:delay_exit=2000000 "$KPOPD_BUILD/kpopd" \
+	    --keep-tls -d "$state" $(tls_options) 3>&- \
+	    >"$WORLD/keep.out" 2>&1 &
+	echo $! >"$WORLD/keep.pid"
+	sleep 1
+	touch /etc/ssl/openssl.cnf
+	await 20 'kept_tls_is_ready'
+	tls_open
+	is_of_monitor "$tls"
+	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
 }
 
 @test "the connections of a kept kpopd-tls that is killed continue" {
