@@ -238,9 +238,10 @@ reap(void)
 }
 
 /*
- * In the new process: closes all descriptors of other connections, and confines
- * the process further. Then gets the client's socket from the monitor, or ends
- * the process if the monitor has given up.
+ * In the new process: leaves the group of the kept process, closes all
+ * descriptors of other connections, and confines the process further. Then gets
+ * the client's socket from the monitor, or ends the process if the monitor has
+ * given up.
  */
 static void
 become_connection(int control, struct keep_ends *ends)
@@ -250,6 +251,9 @@ become_connection(int control, struct keep_ends *ends)
 	char nothing;
 
 	log_through(ends->channel);
+	/* A signal to the group of the kept kpopd-tls must not end it. */
+	if (setpgid(0, 0) == -1)
+		fatal("setpgid");
 	process_close_others(own, 3);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -295,6 +295,20 @@ inject_end() {
 	is_of_keeper "$tls"
 }
 
+@test "a signal to the process group of a kept kpopd-tls ends no connection" {
+	keep_end
+	setsid env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --keep-tls -d "$state" \
+	    $(tls_options) 3>&- >"$WORLD/keep.out" 2>&1 &
+	echo $! >"$WORLD/keep.pid"
+	await 20 'kept_tls_is_ready'
+	tls_open
+	is_of_keeper "$tls"
+	kill -TERM -- "-$(keeper)"
+	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
+	pop_ask STAT '^\+OK 2 '
+	pop_ask QUIT
+}
+
 @test "a kept kpopd-tls ends if openssl.cnf was changed while it started" {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "ASan's own system calls are in the way of strace"
