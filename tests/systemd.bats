@@ -330,6 +330,63 @@ units_log() {
 	refute inside systemctl is-active -q kpopd.socket
 }
 
+# keeper_pid: prints the pid of kpopd-tls.service in the container, or 0.
+keeper_pid() {
+	inside systemctl show -P MainPID kpopd-tls.service
+}
+
+# tls_is_kept: returns true if kpopd-tls.service takes requests.
+tls_is_kept() {
+	[ "$(inside readlink "/proc/$(keeper_pid)/root")" = \
+	    /var/lib/kpopd/tls ]
+}
+
+# tls_open: opens a session with TLS. Sets $parent to the parent of the process
+# that does TLS.
+tls_open() {
+	pop_open --tls -C "$WORLD/tls/ca.pem"
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x" '^\+OK 2 messages'
+	parent=$(inside ps -C kpopd-tls -o pid=,ppid= |
+	    awk -v keeper="$(keeper_pid)" '$1 != keeper { print $2 }')
+}
+
+@test "kpopd-tls.service does TLS for kpopd-each.socket, and its end leaves the sessions" {
+	serve kpopd-each.socket "${tls[@]}"
+	inside systemctl start kpopd-tls.service
+	fill_spool one two
+	await 20 tls_is_kept
+	tls_open
+	[ "$parent" = "$(keeper_pid)" ]
+	inside systemctl stop kpopd-tls.service
+	pop_ask STAT '^\+OK 2 '
+	pop_ask QUIT
+	pop_close
+	tls_open
+	[ "$parent" != "$(keeper_pid)" ]
+	pop_ask QUIT
+	pop_close
+	# A new certificate is in force at once. The service starts again.
+	inside systemctl start kpopd-tls.service
+	await 20 tls_is_kept
+	first=$(keeper_pid)
+	touch "$root/etc/kpopd/server.pem"
+	tls_open
+	[ "$parent" != "$first" ]
+	pop_ask QUIT
+	pop_close
+	await 20 '[ "$(keeper_pid)" != "$first" ] && tls_is_kept'
+	journal | refute grep -E '^(failed|sandbox|fatal)'
+}
+
+@test "kpopd-tls.service with a wrong certificate is started at most once in ten seconds" {
+	serve kpopd-each.socket "tls-certificate /etc/passwd"
+	inside systemctl start kpopd-tls.service
+	sleep 5
+	[ "$(journal | grep -c '^failed .*reading the certificate')" -eq 1 ]
+}
+
 # crowd_in: opens 100 connections in less than a second. crowd_out closes them.
 crowd_in() {
 	rm -f "$WORLD/crowd"
