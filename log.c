@@ -199,13 +199,23 @@ log_failed_at(int priority, const char *why, const char *format, ...)
 }
 
 void
-log_forbidden(int call)
+log_forbidden(int call, const char *name)
 {
 	const struct log_packet packet = { .kind = LOG_CALL, .call = call };
+	char line[LOG_TEXT];
+	int n;
 
-	if (channel != -1)
+	if (channel != -1) {
 		send(channel, &packet, offsetof(struct log_packet, text),
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
+		return;
+	}
+	/* syslog(3) might wait for a lock that the forbidden call has. */
+	n = snprintf(line, sizeof(line),
+	    "<%d>kpopd-tls[%ld]: fatal peer=none error=\"a kept kpopd-tls was "
+	    "ended for the system call %s\"",
+	    LOG_MAIL | LOG_ALERT, (long)getpid(), name);
+	send(syslog_fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 bool

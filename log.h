@@ -51,10 +51,10 @@ void log_open(const char *program);
 int log_through(int channel);
 
 /*
- * Signal handler: reports to the monitor that this process ends because of a
- * forbidden system call.
+ * Signal handler: reports that this process ends because of a forbidden system
+ * call, to the monitor or, in a kept kpopd-tls, to syslog.
  */
-void log_forbidden(int call);
+void log_forbidden(int call, const char *name);
 
 /*
  * Sets peer=, an address that kpopd has formatted, in every later line of this

@@ -162,7 +162,7 @@ end_forbidden(int signal, siginfo_t *info, void *context)
 	 */
 	if (info->si_code <= 0)
 		return;
-	log_forbidden(info->si_syscall);
+	log_forbidden(info->si_syscall, sandbox_call_name(info->si_syscall));
 	_exit(1);
 }
 

@@ -211,6 +211,16 @@ inject_end() {
 	log_has 'kept peer=none reason="the certificate, the key or the program has changed"$'
 }
 
+@test "a kept kpopd-tls ends for a forbidden system call, and the log names the call" {
+	[ -z "${SANITIZER-}" ] || skip "built for sanitizers, without a sandbox"
+	tls_open
+	captive "$(keeper)" "execve /bin/true 0 0"
+	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
+	log_has 'kpopd-tls\[[0-9]+\]: fatal peer=none error="a kept kpopd-tls was ended for the system call execve"$'
+	pop_ask STAT '^\+OK 2 '
+	pop_ask QUIT
+}
+
 @test "a client is served although the kept kpopd-tls hangs, and by one process only" {
 	kill -STOP "$(keeper)"
 	tls_open

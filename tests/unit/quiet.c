@@ -50,9 +50,9 @@ log_words(struct log_text *t, const char *text)
 }
 
 void
-log_forbidden(int call)
+log_forbidden(int call, const char *name)
 {
-	(void)call;
+	(void)call, (void)name;
 }
 
 bool

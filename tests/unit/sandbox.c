@@ -365,8 +365,9 @@ static int *offence;
 #define UNNAMED (-1)
 
 void
-log_forbidden(int call)
+log_forbidden(int call, const char *name)
 {
+	(void)name;
 	*offence = call + 1;
 }
 
