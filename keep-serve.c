@@ -43,8 +43,6 @@
 #define OTHERS 64 /* descriptors beside those of the connections, at most */
 /* A monitor sends its request at once. The others wait meanwhile. */
 #define REQUEST_MS 200
-/* After a failed accept it waits for this long, then tries again. */
-#define PAUSE_MS 50
 /*
  * The monitors that wait for an answer, at most. If this process hangs, only
  * these wait in vain; the kernel refuses the others at once.
@@ -325,10 +323,9 @@ accept_request(struct keep_setup *setup, struct keep_ends *ends)
 	int fds[2], control = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	struct pollfd p = { .fd = control, .events = POLLIN };
 
-	if (control == -1) {
-		poll(NULL, 0, PAUSE_MS);
-		return -1;
-	}
+	/* The end of this process refuses all monitors that wait. */
+	if (control == -1)
+		fatal("accepting a monitor");
 	if (poll(&p, 1, REQUEST_MS) != 1 ||
 	    packet_await(control, setup, sizeof(*setup), fds, 2) == -1) {
 		close(control);
