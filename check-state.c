@@ -55,6 +55,7 @@ static const struct entry entries[] = {
 	{ "users", S_IFDIR, 0700, 022, true },
 	{ "replay", S_IFREG, 0600, 077, true },
 	{ "tls.works", S_IFREG, 0600, 0, false },
+	{ "tls.lock", S_IFREG, 0600, 0, false },
 	{ "exposed.keytab", S_IFREG, 0600, 0, false },
 	{ "exposed.tls-key", S_IFREG, 0600, 0, false },
 	{ "preauth/krb5.conf", S_IFREG, 0640, 0, false },

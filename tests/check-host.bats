@@ -483,6 +483,7 @@ gssapi_session() {
 	local how
 	for how in 'chmod 755 logins' 'chmod 755 users' \
 	    "chmod 644 users/$(id -u alice).mailboxes" 'touch tls.works' \
+	    'touch tls.lock' 'mkdir tls.lock' \
 	    'ln -s x exposed.keytab'; do
 		rm -rf "$state"
 		serves
