@@ -8,9 +8,13 @@
  * connect to its socket. A process that it has made closes all that belongs to
  * other connections before it gets the client's socket.
  *
- * It cannot read the key again, because it has given up root's rights. So it
- * ends when something has changed, and whoever has started it starts the next
- * one. Meanwhile monitors start a kpopd-tls for each connection.
+ * One process is made in advance, the spare process. It waits without a
+ * connection, so that the next client need not wait for the fork.
+ *
+ * The kept process cannot read the key again, because it has given up root's
+ * rights. So it ends when something has changed, and whoever has started it
+ * starts the next one. Meanwhile monitors start a kpopd-tls for each
+ * connection.
  */
 #include "config.h"
 
@@ -70,6 +74,16 @@ static struct noted {
 static size_t n_noted;
 
 static int listener = -1, signals = -1;
+
+/*
+ * The process for the next connection. It is confined, and waits for the
+ * connection on its channel.
+ */
+static struct {
+	pid_t pid; /* 0: there is none */
+	int channel;
+	int process; /* its pidfd */
+} spare;
 
 bool
 keep_lock(const char *state)
@@ -212,6 +226,18 @@ keep_begin(const char *state)
 	return true;
 }
 
+/* Closes what belongs to the spare process, which is used or has ended. */
+static void
+forget_spare(void)
+{
+	if (spare.pid == 0)
+		return;
+	close(spare.channel);
+	if (spare.process != -1)
+		close(spare.process);
+	spare.pid = 0;
+}
+
 /* Sends the status of each process that has ended to its monitor. */
 static void
 reap(void)
@@ -222,7 +248,9 @@ reap(void)
 
 	while (read(signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
 		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == spare.pid)
+			forget_spare();
 		for (size_t i = 0; i < n_kept; i++) {
 			if (kept[i].pid != pid)
 				continue;
@@ -233,53 +261,85 @@ reap(void)
 			kept[i] = kept[--n_kept];
 			break;
 		}
+	}
 }
 
 /*
- * In the new process: leaves the group of the kept process, closes all
- * descriptors of other connections, and confines the process further. Then gets
- * the client's socket from the monitor, or ends the process if the monitor has
- * given up.
+ * In the new process: leaves the group of the kept process, closes its
+ * descriptors, and confines itself further. channel is the socket to the kept
+ * process.
  */
 static void
-become_connection(int control, struct keep_ends *ends)
+become_spare(int channel)
 {
-	const int own[] = { ends->cleartext, ends->channel, control };
 	sigset_t none;
-	char nothing;
 
-	log_through(ends->channel);
+	log_through(channel);
 	/* A signal to the group of the kept kpopd-tls must not end it. */
 	if (setpgid(0, 0) == -1)
 		fatal("setpgid");
-	process_close_others(own, 3);
+	process_close_others(&channel, 1);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	privsep_limit_jailed();
 	sandbox_shut_files(NULL, 0);
+}
+
+/*
+ * In the spare process: waits until the kept process gives it a connection, and
+ * then for the client's socket, which the monitor sends. Ends the process if
+ * the kept process ends before, or if the monitor gives up.
+ */
+static void
+await_connection(int channel, struct keep_ends *ends)
+{
+	int fds[3], control;
+	char nothing;
+
+	if (packet_await(channel, &nothing, 1, fds, 3) == -1)
+		_exit(1);
+	control = fds[0];
+	ends->cleartext = fds[1];
+	ends->channel = fds[2];
+	log_through(ends->channel);
+	close(channel);
 	if (packet_await(control, &nothing, 1, &ends->client, 1) == -1)
 		_exit(1);
 	close(control);
 }
 
 /*
- * Answers the monitor. If this fails, ends the connection to the monitor, which
- * then starts a kpopd-tls of its own. The new process notices that, too, and
- * ends.
+ * Makes the spare process, if there is none. Returns true in the spare process,
+ * when it has a connection.
  */
-static void
-answer(int control, pid_t pid)
+static bool
+make_spare(const struct keep_plan *plan, struct keep_ends *ends)
 {
-	const struct keep_answer a = { .pid = pid };
-	int process = (int)syscall(SYS_pidfd_open, pid, 0);
+	int channel[2];
+	pid_t pid;
 
-	if (process == -1)
+	if (spare.pid != 0)
+		return false;
+	packet_make_channel(channel);
+	if ((pid = fork()) == 0) {
+		become_spare(channel[1]);
+		plan->prepare(plan->self);
+		await_connection(channel[1], ends);
+		return true;
+	}
+	close(channel[1]);
+	if (pid == -1) {
+		close(channel[0]);
+		return false;
+	}
+	spare.pid = pid;
+	spare.channel = channel[0];
+	if ((spare.process = (int)syscall(SYS_pidfd_open, pid, 0)) == -1) {
 		log_failed("making a pidfd");
-	if (process == -1 ||
-	    packet_send(control, &a, sizeof(a), &process, 1) == -1)
-		shutdown(control, SHUT_RDWR);
-	if (process != -1)
-		close(process);
+		/* The end of its channel ends it. */
+		forget_spare();
+	}
+	return false;
 }
 
 static void
@@ -290,27 +350,29 @@ close_ends(const struct keep_ends *ends)
 }
 
 /*
- * Makes a process for the connection. Returns true in that process. The kept
- * process keeps only control, and returns false.
+ * Gives the connection to the spare process, and answers the monitor. Keeps
+ * control, until the status of the process can be sent. If a step fails, ends
+ * the connection to the monitor, which then starts a kpopd-tls of its own. The
+ * spare process notices that, too, and ends.
  */
-static bool
-make_process(int control, struct keep_ends *ends)
+static void
+use_spare(int control, const struct keep_ends *ends)
 {
-	pid_t pid = n_kept < most_kept ? fork() : -1;
+	const int fds[3] = { control, ends->cleartext, ends->channel };
+	const struct keep_answer a = { .pid = spare.pid };
+	bool is_given = spare.pid != 0 && n_kept < most_kept &&
+	    packet_send(spare.channel, "", 1, fds, 3) == 0;
 
-	if (pid == 0) {
-		become_connection(control, ends);
-		return true;
-	}
 	/* The session does not notice the end of TLS while these are open. */
 	close_ends(ends);
-	if (pid == -1) {
+	if (!is_given) {
 		close(control);
-		return false;
+		return;
 	}
-	answer(control, pid);
-	kept[n_kept++] = (struct kept){ .pid = pid, .control = control };
-	return false;
+	if (packet_send(control, &a, sizeof(a), &spare.process, 1) == -1)
+		shutdown(control, SHUT_RDWR);
+	kept[n_kept++] = (struct kept){ .pid = spare.pid, .control = control };
+	forget_spare();
 }
 
 /*
@@ -345,46 +407,59 @@ end_changed(void)
 }
 
 /*
- * Serves a monitor. Returns true in the process of the new connection. Ends the
- * kept process if a file has changed.
+ * Serves a monitor by the spare process. Ends the kept process if a file has
+ * changed.
  */
-static bool
-serve_monitor(const struct keep_setup *own, struct keep_ends *ends)
+static void
+serve_monitor(const struct keep_setup *own)
 {
 	static struct keep_setup asked;
-	int control = accept_request(&asked, ends);
+	struct keep_ends ends;
+	int control = accept_request(&asked, &ends);
 
 	/* The program of the monitor may already be another. */
 	if (is_replaced())
 		end_changed();
 	if (control == -1)
-		return false;
+		return;
 	/* Another service may have other options and the same state. */
 	if (memcmp(asked.options, own->options, sizeof(asked.options)) != 0) {
 		close(control);
-		close_ends(ends);
-		return false;
+		close_ends(&ends);
+		return;
 	}
 	if (memcmp(asked.files, own->files, sizeof(asked.files)) != 0)
 		end_changed();
-	return make_process(control, ends);
+	use_spare(control, &ends);
 }
 
 void
-keep_serve(const struct keep_setup *setup, struct keep_ends *ends)
+keep_serve(const struct keep_plan *plan, struct keep_ends *ends)
 {
 	int64_t end = clock_ms() + LIFE_MS, left;
+	/*
+	 * A spare process that has failed is replaced at the next request, not
+	 * at once. Otherwise one that always fails would keep this loop busy.
+	 */
+	bool is_due = true;
 
 	while ((left = end - clock_ms()) > 0) {
 		struct pollfd p[] = { { .fd = listener, .events = POLLIN },
 			{ .fd = signals, .events = POLLIN } };
 
+		if (is_due && make_spare(plan, ends))
+			return;
+		is_due = false;
 		if (poll(p, 2, (int)left) == -1 && errno != EINTR)
 			fatal("poll");
 		if (p[1].revents != 0)
 			reap();
-		if (p[0].revents != 0 && serve_monitor(setup, ends))
+		if (p[0].revents == 0)
+			continue;
+		if (make_spare(plan, ends))
 			return;
+		serve_monitor(plan->setup);
+		is_due = true;
 	}
 	exit(0);
 }

@@ -30,14 +30,22 @@ void keep_note_files(const char *also);
  */
 bool keep_begin(const char *state);
 
+/* How the processes of connections do TLS. */
+struct keep_plan {
+	const struct keep_setup *setup; /* that monitors must ask for */
+	/* Prepares a process that has no connection yet. */
+	void (*prepare)(void *self);
+	void *self; /* the argument of prepare */
+};
+
 /*
- * As the TLS user, in the jail: makes a process for each monitor that asks with
- * this setup. Returns in this new process, with the descriptors of the
- * connection. The new process has no other descriptors but 0 to 2, and must
- * install the filter of kpopd-tls before it reads from the client. In the kept
- * process, does not return: it ends if the certificate or the key has changed,
- * if one of the noted files was replaced, and after an hour.
+ * As the TLS user, in the jail: has a spare process ready, and gives it the
+ * connection of the next monitor that asks. Returns in this process, with the
+ * descriptors of the connection. It has no other descriptors but 0 to 2, and
+ * must install the filter of kpopd-tls before it reads from the client. In the
+ * kept process, does not return: it ends if the certificate or the key has
+ * changed, if one of the noted files was replaced, and after an hour.
  */
-void keep_serve(const struct keep_setup *setup, struct keep_ends *ends);
+void keep_serve(const struct keep_plan *plan, struct keep_ends *ends);
 
 #endif

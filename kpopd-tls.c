@@ -214,26 +214,35 @@ find_tls_user(const char *name, struct account *account)
 	return -1;
 }
 
+/* The connection of this process. */
+static struct relay_tls connection;
+
+/* Prepares OpenSSL for the connection, which need not be there yet. */
+static void
+prepare(void *context)
+{
+	connection.on_established = log_handshake;
+	if (relay_tls_start(&connection, context, true) == -1)
+		fatal("allocating memory for TLS");
+}
+
 /*
- * In the jail: lets OpenSSL serve the client. Returns the exit status: 0 if the
- * connection has ended as TLS requires, else 1.
+ * In the jail: lets OpenSSL serve the client, after prepare. Returns the exit
+ * status: 0 if the connection has ended as TLS requires, else 1.
  */
 static int
 serve(SSL_CTX *context, const struct keep_ends *ends)
 {
-	static struct relay_tls t;
+	struct relay_tls *t = &connection;
 	bool is_lost;
 
 	sandbox_enter(SANDBOX_TLS);
-	t.on_established = log_handshake;
-	if (relay_tls_start(&t, context, true) == -1)
-		fatal("allocating memory for TLS");
 	send_ready(context, ends->cleartext);
 	is_lost = relay_run(ends->client, ends->cleartext, ends->cleartext,
-		      RELAY_SERVER, &relay_tls_codec, &t, NULL, 0) == -1;
-	if (is_lost && t.error[0] == '\0')
-		read_last_alert(&t, ends->client);
-	log_tls_end(&t, is_lost);
+		      RELAY_SERVER, &relay_tls_codec, t, NULL, 0) == -1;
+	if (is_lost && t->error[0] == '\0')
+		read_last_alert(t, ends->client);
+	log_tls_end(t, is_lost);
 	return is_lost ? 1 : 0;
 }
 
@@ -252,6 +261,7 @@ serve_once(SSL_CTX *context, char **arguments)
 	privsep_make_jail(state, "tls");
 	privsep_jail(state, "tls", &account);
 	sandbox_shut_files(NULL, 0);
+	prepare(context);
 	return serve(context, &ends);
 }
 
@@ -264,6 +274,9 @@ keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
     pid_t parent)
 {
 	const char *user = arguments[3], *state = arguments[4];
+	const struct keep_plan plan = {
+		.setup = setup, .prepare = prepare, .self = context
+	};
 	static struct account account;
 	struct keep_ends ends;
 
@@ -275,7 +288,7 @@ keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
 	warm_tls(context);
 	sandbox_shut_files(NULL, 0);
 	sandbox_enter(SANDBOX_KEEPER);
-	keep_serve(setup, &ends);
+	keep_serve(&plan, &ends);
 	/* Freeing OpenSSL's tables would copy their memory first. */
 	_exit(serve(context, &ends));
 }

@@ -15,7 +15,7 @@
  */
 void packet_make_channel(int ends[2]);
 
-#define PACKET_FILES 2 /* the most descriptors that a packet carries */
+#define PACKET_FILES 3 /* the most descriptors that a packet carries */
 
 /*
  * Sends n bytes and k descriptors (at most PACKET_FILES) as one packet; the

@@ -129,7 +129,7 @@ static const struct list {
 	 */
 	{ "keeper",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING
-	    "accept4 recvmsg wait4 waitid clone clone3 fork vfork "
+	    "accept4 socketpair recvmsg wait4 waitid clone clone3 fork vfork "
 	    "pidfd_open setpgid getrlimit setrlimit prlimit64 seccomp "
 	    "landlock_create_ruleset landlock_add_rule "
 	    "landlock_restrict_self ",

@@ -109,8 +109,9 @@ inject_end() {
 	grep -q '^Seccomp:.2' "/proc/$keeper/status"
 	holds_key "$keeper" tls_key_bytes
 	holds_none "$keeper"
-	# Its listening socket, syslog, and the socket to the monitor.
-	[ "$(sockets "$keeper")" -eq 3 ]
+	# Its listening socket, syslog, and those to the monitor and to the
+	# spare process.
+	await 5 '[ "$(sockets "$keeper")" -eq 4 ]'
 	for fd in $(fds "$keeper" | sed -n 's/.*socket:\[\(.*\)\]$/\1/p'); do
 		ss -Htan | refute grep -q "ino:$fd "
 	done
@@ -247,7 +248,7 @@ inject_end() {
 }
 
 @test "a session ends with its kpopd-tls although a kept kpopd-tls hangs after its answer" {
-	inject sendmsg:delay_exit=20000000
+	inject sendmsg:delay_exit=20000000:when=2
 	tls_open
 	is_of_keeper "$tls"
 	kill -SEGV "$tls"
@@ -292,7 +293,9 @@ inject_end() {
 }
 
 @test "a kept kpopd-tls that cannot answer lets the monitor start a kpopd-tls at once, and stays" {
+	spare=$(pgrep -P "$(keeper)")
 	inject pidfd_open:error=EMFILE
+	kill -KILL "$spare"
 	tls_open
 	is_of_monitor "$tls"
 	inject_end
@@ -333,6 +336,21 @@ inject_end() {
 	tls_open
 	is_of_monitor "$tls"
 	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
+}
+
+@test "the spare process ends with its kept kpopd-tls, and is replaced if it is killed" {
+	first=$(pgrep -P "$(keeper)")
+	kill -KILL "$first"
+	tls_open
+	is_of_keeper "$tls"
+	[ "$tls" != "$first" ]
+	await 5 '[ "$(pgrep -P "$(keeper)" | wc -l)" -eq 2 ]'
+	spare=$(pgrep -P "$(keeper)" | grep -vx "$tls")
+	keep_end
+	await 5 "! kill -0 $spare 2>/dev/null"
+	pop_ask STAT '^\+OK 2 '
+	pop_ask QUIT
+	log_lacks ' (failed|fatal) '
 }
 
 @test "the connections of a kept kpopd-tls that is killed continue" {

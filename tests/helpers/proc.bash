@@ -41,12 +41,19 @@ is_keeper() {
 	fds "$1" 2>/dev/null | grep -q '/tls\.lock$'
 }
 
+# is_spare PID: returns true if the process is the one that a kept kpopd-tls has
+# ready for the next connection. Its only socket is that to the kept kpopd-tls.
+is_spare() {
+	[ "$(readlink "/proc/$1/root")" = "$state/tls" ] &&
+	    [ "$(sockets "$1" 2>/dev/null)" = 1 ]
+}
+
 # kpopds: prints the pids of the processes of kpopd and kpopd-tls, except a kept
-# kpopd-tls.
+# kpopd-tls and its spare process.
 kpopds() {
 	local pid
 	for pid in $(pgrep -x 'kpopd|kpopd-tls'); do
-		is_keeper "$pid" || echo "$pid"
+		is_keeper "$pid" || is_spare "$pid" || echo "$pid"
 	done
 }
 

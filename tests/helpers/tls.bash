@@ -130,11 +130,11 @@ keeper() {
 	cat "$WORLD/keep.pid" 2>/dev/null
 }
 
-# kept_tls_is_ready: returns true if the kept kpopd-tls takes requests. It does
-# that when it is in its jail.
+# kept_tls_is_ready: returns true if the kept kpopd-tls has its spare process
+# ready. Then it takes requests.
 kept_tls_is_ready() {
-	ss -Hlx src "$state/tls.sock" | grep -q . &&
-	    [ "$(readlink "/proc/$(keeper)/root")" = "$state/tls" ]
+	local spare
+	spare=$(pgrep -P "$(keeper)") && is_spare "$spare"
 }
 
 # keep_end: ends the kept kpopd-tls that keep_tls has started.
