@@ -109,7 +109,10 @@ keep_lock(const char *state)
 	return false;
 }
 
-/* Makes the socket, to which only root can connect (umask 077). */
+/*
+ * Makes the socket, to which only root can connect (umask 077). Until it
+ * listens, the kernel refuses the monitors, so none waits for this start.
+ */
 static bool
 make_socket(const char *state)
 {
@@ -124,8 +127,7 @@ make_socket(const char *state)
 	if (keep_address(&address, state) == -1 ||
 	    (unlink(address.sun_path) == -1 && errno != ENOENT) ||
 	    bind(listener, (struct sockaddr *)&address, sizeof(address)) ==
-		-1 ||
-	    listen(listener, WAITING_MOST) == -1) {
+		-1) {
 		log_failed("making the socket %s",
 		    log_words(&shown, address.sun_path));
 		return false;
@@ -224,6 +226,13 @@ keep_begin(const char *state)
 	    (signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK)) == -1)
 		fatal("preparing for signals");
 	return true;
+}
+
+void
+keep_listen(void)
+{
+	if (listen(listener, WAITING_MOST) == -1)
+		fatal("listen");
 }
 
 /* Closes what belongs to the spare process, which is used or has ended. */

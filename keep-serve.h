@@ -30,6 +30,12 @@ void keep_note_files(const char *also);
  */
 bool keep_begin(const char *state);
 
+/*
+ * As the TLS user, in the jail: lets monitors connect from now on. Call it when
+ * keep_serve can serve them. Fatal on failure.
+ */
+void keep_listen(void);
+
 /* How the processes of connections do TLS. */
 struct keep_plan {
 	const struct keep_setup *setup; /* that monitors must ask for */

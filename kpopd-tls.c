@@ -286,6 +286,7 @@ keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
 	if (parent != 0 && !stale_follow(parent))
 		return 0;
 	warm_tls(context);
+	keep_listen();
 	sandbox_shut_files(NULL, 0);
 	sandbox_enter(SANDBOX_KEEPER);
 	keep_serve(&plan, &ends);

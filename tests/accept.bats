@@ -887,9 +887,9 @@ tls_login() {
 	holds_none "$keeper"
 	pop_open --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
-	[ "$(field "$(jailed_in tls)" PPid)" = "$keeper" ]
 	pop_ask "USER alice"
 	pop_ask "PASS x" '^\+OK'
+	[ "$(field "$(jailed_in tls)" PPid)" = "$keeper" ]
 	# The kept kpopd-tls ends with the listener, and its connections go on.
 	kill -KILL "$listener"
 	await 5 '! kill -0 "$keeper" 2>/dev/null'

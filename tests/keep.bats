@@ -257,6 +257,24 @@ inject_end() {
 	await 5 'no_kpopd'
 }
 
+@test "a client does not wait for a kept kpopd-tls that is starting" {
+	[ -z "${SANITIZER-}" ] ||
+	    skip "ASan's own system calls are in the way of strace"
+	keep_end
+	strace -f -o "$WORLD/trace" -e trace=chroot \
+	    -e inject=chroot:delay_exit=20000000:when=1 "$KPOPD_BUILD/kpopd" \
+	    --keep-tls -d "$state" $(tls_options) 3>&- >/dev/null 2>&1 &
+	starting=$!
+	await 5 'grep -q chroot "$WORLD/trace"'
+	[ -S "$state/tls.sock" ]
+	tls_open
+	is_of_monitor "$tls"
+	pop_ask QUIT
+	kill -KILL "$(pgrep -P "$starting")"
+	wait "$starting" || true
+	log_lacks ' (failed|fatal) '
+}
+
 @test "a kept kpopd-tls that hangs delays only a bounded number of logins" {
 	kill -STOP "$(keeper)"
 	mkfifo "$WORLD/end"
