@@ -77,7 +77,7 @@ inject_end() {
 	is_of_keeper "$tls"
 	uid=$(id -u kpopd-tls)
 	has_nothing "$tls" "$uid" "$(id -g kpopd-tls)"
-	grep -q '^Seccomp:.2' "/proc/$tls/status"
+	[ -n "${SANITIZER-}" ] || grep -q '^Seccomp:.2' "/proc/$tls/status"
 	[ "$(readlink "/proc/$tls/root")" = "$state/tls" ]
 	grep -Eq 'Max open files +16 +16' "/proc/$tls/limits"
 	# The client, the cleartext side and the channel to the monitor.
@@ -106,7 +106,7 @@ inject_end() {
 	done
 	[ "$(field "$keeper" NoNewPrivs)" = 1 ]
 	[ "$(stat -c %u "/proc/$keeper/mem")" = 0 ]
-	grep -q '^Seccomp:.2' "/proc/$keeper/status"
+	[ -n "${SANITIZER-}" ] || grep -q '^Seccomp:.2' "/proc/$keeper/status"
 	holds_key "$keeper" tls_key_bytes
 	holds_none "$keeper"
 	# Its listening socket, syslog, and those to the monitor and to the
@@ -115,7 +115,8 @@ inject_end() {
 	for fd in $(fds "$keeper" | sed -n 's/.*socket:\[\(.*\)\]$/\1/p'); do
 		ss -Htan | refute grep -q "ino:$fd "
 	done
-	# -13 is EACCES.
+	# Built for sanitizers, it has no sandbox. -13 is EACCES.
+	[ -z "${SANITIZER-}" ] || return 0
 	captive "$keeper" "openat -100 / 65536" "socket 2 1 0"
 	[ "$returned" = $'-13\n-13' ] || { echo "$returned"; return 1; }
 }
@@ -242,7 +243,7 @@ inject_end() {
 	kill -STOP "$(keeper)"
 	tls_open
 	is_of_monitor "$tls"
-	kill -SEGV "$tls"
+	kill -KILL "$tls"
 	log_has 'logout .*reason=lost'
 	await 5 'no_kpopd'
 }
@@ -251,7 +252,7 @@ inject_end() {
 	inject sendmsg:delay_exit=20000000:when=2
 	tls_open
 	is_of_keeper "$tls"
-	kill -SEGV "$tls"
+	kill -KILL "$tls"
 	log_has 'logout .*reason=lost'
 	inject_end
 	await 5 'no_kpopd'
@@ -387,8 +388,9 @@ inject_end() {
 
 @test "the end of a connection's process by a signal is logged as that of a new kpopd-tls" {
 	tls_open
-	kill -SEGV "$tls"
-	log_has 'fatal .*error="kpopd-tls was ended by signal 11 \(Segmentation fault\)"$'
+	# ASan handles SIGSEGV.
+	kill -ABRT "$tls"
+	log_has 'fatal .*error="kpopd-tls was ended by signal 6 \(Aborted\)"$'
 	log_has 'logout .*reason=lost'
 	await 5 'no_kpopd'
 }
