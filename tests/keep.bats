@@ -56,13 +56,13 @@ is_of_monitor() {
 	[ "$(field "$1" PPid)" = "$(monitor_pid)" ]
 }
 
-# inject CALL:HOW: makes the calls of the kept kpopd-tls fail, as strace(1)
-# describes, until inject_end. $WORLD/trace has the calls.
+# inject PID CALL:HOW: makes the calls of the process and its children fail or
+# wait, as strace(1) describes, until inject_end.
 inject() {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "ASan's own system calls are in the way of strace"
-	strace -f -p "$(keeper)" -o "$WORLD/trace" -e trace="${1%%:*}" \
-	    -e inject="$1" 2>"$WORLD/strace.err" 3>&- &
+	strace -f -p "$1" -o "$WORLD/trace" -e trace="${2%%:*}" \
+	    -e inject="$2" 2>"$WORLD/strace.err" 3>&- &
 	strace=$!
 	await 5 'grep -q attached "$WORLD/strace.err"'
 }
@@ -249,7 +249,7 @@ inject_end() {
 }
 
 @test "a session ends with its kpopd-tls although a kept kpopd-tls hangs after its answer" {
-	inject sendmsg:delay_exit=20000000:when=2
+	inject "$(keeper)" sendmsg:delay_exit=20000000:when=2
 	tls_open
 	is_of_keeper "$tls"
 	kill -KILL "$tls"
@@ -301,7 +301,7 @@ inject_end() {
 }
 
 @test "a kept kpopd-tls that cannot accept a connection ends, and delays no login" {
-	inject accept4:error=ENFILE
+	inject "$(keeper)" accept4:error=ENFILE
 	tls_open
 	is_of_monitor "$tls"
 	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
@@ -313,7 +313,7 @@ inject_end() {
 
 @test "a kept kpopd-tls that cannot answer lets the monitor start a kpopd-tls at once, and stays" {
 	spare=$(pgrep -P "$(keeper)")
-	inject pidfd_open:error=EMFILE
+	inject "$(keeper)" pidfd_open:error=EMFILE
 	kill -KILL "$spare"
 	tls_open
 	is_of_monitor "$tls"
@@ -384,6 +384,21 @@ inject_end() {
 	mbox one two | store alice
 	tls_open
 	is_of_monitor "$tls"
+}
+
+@test "a monitor that is killed before it gives the client leaves nothing in a kept kpopd-tls" {
+	restart -T immediate $(tls_options)
+	before=$(fds "$(keeper)" | wc -l)
+	# It sends the request first, and then the client's socket.
+	inject "$(cat "$WORLD/xinetd.pid")" sendmsg:delay_enter=9000000:when=2
+	exec {client}<>/dev/tcp/127.0.0.1/1109
+	await 5 '[ -n "$(jailed_in tls)" ]'
+	is_of_keeper "$(jailed_in tls)"
+	kill -KILL "$(monitor_pid)"
+	await 5 'no_kpopd'
+	inject_end
+	exec {client}>&-
+	[ "$(fds "$(keeper)" | wc -l)" -eq "$before" ]
 }
 
 @test "the end of a connection's process by a signal is logged as that of a new kpopd-tls" {
