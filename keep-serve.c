@@ -56,7 +56,7 @@
  * The kept process ends after this time, so that a change that it cannot notice
  * comes into force then.
  */
-#define LIFE_MS (3600 * 1000)
+#define LIFE_MS INT64_C(3600000)
 #define FILES_MOST 32
 
 /* The processes whose status a monitor waits for. */
