@@ -154,12 +154,26 @@ pass_words_fast(struct lines *l, const char *p, size_t n, uint64_t *bare,
 			 pass_words(l, p, n, bare, false, mask_fast);
 }
 
-/* Returns true if this machine has the instructions of pass_words_fast. */
-static bool
+/* 1 if this machine has the instructions of pass_words_fast; 0: unknown. */
+static int answer;
+
+/* Sets answer. A function of its own, because each question is a call. */
+static __attribute__((noinline)) void
+ask(void)
+{
+	answer = CPU_FEATURE_ACTIVE(AVX2) && CPU_FEATURE_ACTIVE(POPCNT) &&
+		CPU_FEATURE_ACTIVE(BMI1) ?
+	    1 :
+	    -1;
+}
+
+/* Runs for each line, so it asks only once. */
+static inline bool
 has_fast(void)
 {
-	return CPU_FEATURE_ACTIVE(AVX2) && CPU_FEATURE_ACTIVE(POPCNT) &&
-	    CPU_FEATURE_ACTIVE(BMI1);
+	if (answer == 0)
+		ask();
+	return answer > 0;
 }
 #else
 #define pass_words_fast(l, p, n, bare, to_from)                                \
