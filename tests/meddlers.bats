@@ -220,13 +220,18 @@ layers_close() {
 }
 
 # channel_of PID: prints the number of the process's descriptor for the channel
-# to the monitor, which is a SEQPACKET socket.
+# to the monitor, a SEQPACKET socket whose other end the monitor has.
 channel_of() {
-	local fd
-	for fd in "/proc/$1/fd"/*; do
-		ss -Hxp | awk '$1 == "u_seq"' |
-		    grep -q "pid=$1,fd=${fd##*/})" && echo "${fd##*/}" && return
-	done
+	local fd inode peer
+	while read -r fd inode; do
+		peer=$(ss -Hx | awk -v inode="${inode//[!0-9]/}" \
+		    '$1 == "u_seq" && $6 == inode { print $8 }')
+		if [ -n "$peer" ] &&
+		    fds "$(monitor_pid)" | grep -qF "socket:[$peer]"; then
+			echo "$fd"
+			return
+		fi
+	done < <(fds "$1")
 }
 
 # bats test_tags=attack:2-9,attack:2-10,attack:2-11,attack:3-9,attack:3-10,attack:3-11

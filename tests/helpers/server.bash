@@ -86,7 +86,7 @@ xinetd_run() {
 	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" \
 	    3>&- >/dev/null 2>&1 &
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
-	# With KEEPS_TLS all tests of TLS can be run with a kept kpopd-tls.
+	# make check-kept sets KEEPS_TLS.
 	[ -z "${KEEPS_TLS-}" ] || keep_beside
 	log_mark
 }

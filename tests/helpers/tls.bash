@@ -122,7 +122,8 @@ keep_tls() {
 	env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --keep-tls "$@" 3>&- \
 	    >"$WORLD/keep.out" 2>&1 &
 	echo $! >"$WORLD/keep.pid"
-	await 20 'kept_tls_is_ready'
+	await 20 'kept_tls_is_ready || ! kill -0 "$(keeper)" 2>/dev/null' &&
+	    kept_tls_is_ready
 }
 
 # keeper: prints the pid of the kept kpopd-tls.
