@@ -29,8 +29,8 @@ int keep_ask(const char *state, const struct keep_setup *setup, int cleartext,
     int channel, struct keep_process *p);
 
 /*
- * Gives the process the client's socket; it stays open here. Returns 0, or -1
- * if the process has ended.
+ * Sends the client's socket to the process; the descriptor stays open here.
+ * Returns 0, or -1 if the process has ended.
  */
 int keep_give_client(const struct keep_process *p, int client);
 

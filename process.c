@@ -1,5 +1,6 @@
 /*
- * Waits for child processes, and replaces standard descriptors by /dev/null.
+ * Waits for child processes, replaces standard descriptors by /dev/null, and
+ * closes descriptors.
  *
  * Runs in every process.
  */
