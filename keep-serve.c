@@ -289,7 +289,7 @@ become_spare(int channel)
 	/* A signal to the group of the kept process must not end this one. */
 	if (setpgid(0, 0) == -1)
 		fatal("setpgid");
-	process_close_others(&channel, 1);
+	process_close_others(channel);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	privsep_limit_jailed();
