@@ -13,8 +13,8 @@
 bool stale_follow_parent(void);
 
 /*
- * Does the same for a process that has lost this by a change of its uid. parent
- * is the parent at the start.
+ * Does the same, but returns false if the process `parent` is not the parent
+ * any more. A change of the uid undoes it (prctl(2)), so call it afterwards.
  */
 bool stale_follow(pid_t parent);
 

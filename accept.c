@@ -57,8 +57,8 @@
  */
 #define LIFE_MS 3000
 /*
- * The least time between two starts of the helper, which may end at once
- * because of a mistake.
+ * The least time between two starts of the helper. A mistake in its options may
+ * end each of these processes at once.
  */
 #define HELPER_MS 10000
 /* The most connections accepted before the listener handles other events. */

@@ -37,8 +37,9 @@ struct accept_plan {
 	bool (*reload)(void *self);
 	/*
 	 * Starts a process that helps the sessions, and that ends with the
-	 * listener. Returns its pid, or -1. Called at the start, and again
-	 * after the process has ended. May be NULL.
+	 * listener. Returns its pid, or -1. Called at the start, and with a
+	 * later connection if the process has ended or was not started. May be
+	 * NULL.
 	 */
 	pid_t (*start_helper)(void *self);
 };

@@ -2,9 +2,10 @@
  * Asks a kept kpopd-tls (keep-serve.c) to do TLS for a connection.
  *
  * Runs as root, in the monitor. The kept kpopd-tls runs as the TLS user and
- * reads nothing from clients. It is asked first and gets the client's socket
- * only after it has answered. So if it is too slow, the monitor can start a
- * kpopd-tls of its own, and the two never serve the same client.
+ * reads nothing from clients. Only after its answer does the monitor send the
+ * client's socket, to the process that the answer names. So if no answer comes
+ * in time, the monitor can start a kpopd-tls of its own, and two processes
+ * never serve the same client.
  */
 #include "config.h"
 
@@ -18,7 +19,10 @@
 #include "log.h"
 #include "packet.h"
 
-/* An answer takes a millisecond if the kept kpopd-tls does not hang. */
+/*
+ * The monitor waits this long for the answer, which takes a millisecond if the
+ * kept kpopd-tls does not hang.
+ */
 #define ANSWER_MS 1000
 
 /*
@@ -46,7 +50,7 @@ reach(const char *state)
 	return -1;
 }
 
-/* Waits for the answer. Returns 0 with *p, or -1. */
+/* Waits for the answer on p->control. Returns 0 with the rest of *p, or -1. */
 static int
 await_answer(struct keep_process *p)
 {

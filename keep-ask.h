@@ -22,15 +22,15 @@ struct keep_process {
  * Monitor, root: asks the kept kpopd-tls of the state directory for a process
  * with this setup. The process gets copies of the cleartext side and of the
  * channel. Returns 0 with *p, whose descriptors the caller must close. Returns
- * -1 if no kept kpopd-tls with this setup answers within a second; then there
- * is no process, or it ends without having the client's socket.
+ * -1 if no kept kpopd-tls with this setup answers within a second. A process
+ * that was made nevertheless ends without the client's socket.
  */
 int keep_ask(const char *state, const struct keep_setup *setup, int cleartext,
     int channel, struct keep_process *p);
 
 /*
- * Gives the process the client's socket; it stays open here. Returns 0, or -1
- * if the process has ended.
+ * Sends the client's socket to the process; the descriptor stays open here.
+ * Returns 0, or -1 if the process has ended.
  */
 int keep_give_client(const struct keep_process *p, int client);
 

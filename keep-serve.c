@@ -1,20 +1,21 @@
 /*
  * Makes a process for each connection with TLS, in a kpopd-tls that is kept.
  *
- * Runs in kpopd-tls: keep_begin as root, the rest as the TLS user in the jail.
- * A new kpopd-tls needs 10 ms of the processor before it can begin a handshake,
- * because OpenSSL makes its tables and reads the key. A kept kpopd-tls has done
- * that once, and forks. It reads only what monitors send, and only root can
- * connect to its socket. A process that it has made closes all that belongs to
- * other connections before it gets the client's socket.
+ * Runs in kpopd-tls: keep_lock, keep_note_files and keep_begin as root, the
+ * rest as the TLS user in the jail. A new kpopd-tls needs 10 ms of the
+ * processor before it can begin a handshake, because OpenSSL makes its tables
+ * and reads the key. A kept kpopd-tls has done that once, and forks. It reads
+ * only what monitors send, and only root can connect to its socket. Each
+ * process that it makes closes all that belongs to other connections before
+ * the client's socket comes.
  *
  * One process is made in advance, the spare process. It waits without a
  * connection, so that the next client need not wait for the fork.
  *
  * The kept process cannot read the key again, because it has given up root's
- * rights. So it ends when something has changed, and whoever has started it
- * starts the next one. Meanwhile monitors start a kpopd-tls for each
- * connection.
+ * rights. So it ends when a file has changed, and the listener or the
+ * administrator's program starts the next one. Meanwhile monitors start a
+ * kpopd-tls for each connection.
  */
 #include "config.h"
 
@@ -42,10 +43,13 @@
 #include "process.h"
 #include "sandbox.h"
 
-/* The most connections at once. Monitors of more start a kpopd-tls each. */
-#define MOST (PRIVSEP_KEEPER_FILES - OTHERS)
 #define OTHERS 64 /* descriptors beside those of the connections, at most */
-/* A monitor sends its request at once. The others wait meanwhile. */
+/* The most connections at once. A monitor of one more starts a kpopd-tls. */
+#define MOST (PRIVSEP_KEEPER_FILES - OTHERS)
+/*
+ * A monitor must send its request within this time, because all other monitors
+ * wait meanwhile.
+ */
 #define REQUEST_MS 200
 /*
  * The monitors that wait for an answer, at most. If this process hangs, only
@@ -57,8 +61,7 @@
  * comes into force then.
  */
 #define LIFE_MS INT64_C(3600000)
-#define FILES_MOST 32
-
+#define FILES_MOST 32 /* noted files, at most; further files are not noted */
 /* The processes whose status a monitor waits for. */
 static struct kept {
 	pid_t pid;
@@ -90,12 +93,10 @@ keep_lock(const char *state)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char path[PATH_MAX];
-	int fd = privsep_open_state(state, "tls", 0711);
+	int fd;
 
+	privsep_make_jail(state, "tls");
 	/* The socket's file does not show whether a process has it. */
-	if (fd != -1)
-		close(fd);
-
 	snprintf(path, sizeof(path), "%s/tls.lock", state);
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd == -1)
@@ -110,8 +111,9 @@ keep_lock(const char *state)
 }
 
 /*
- * Makes the socket, to which only root can connect (umask 077). Until it
- * listens, the kernel refuses the monitors, so none waits for this start.
+ * Makes the socket, to which only root can connect (umask 077). Until the
+ * socket listens, the kernel refuses monitors, so none of them waits for this
+ * start. Returns false (logged) on failure.
  */
 static bool
 make_socket(const char *state)
@@ -136,7 +138,7 @@ make_socket(const char *state)
 	return true;
 }
 
-/* Notes a file, if it is not noted yet and there is room. */
+/* Notes a file, unless it is already noted or the table is full. */
 static void
 note_file(const char *path)
 {
@@ -274,9 +276,9 @@ reap(void)
 }
 
 /*
- * In the new process: leaves the group of the kept process, closes its
- * descriptors, and confines itself further. channel is the socket to the kept
- * process.
+ * In the new process: leaves the group of the kept process, closes the
+ * descriptors that it has inherited, except channel, and confines itself
+ * further. channel is the socket to the kept process.
  */
 static void
 become_spare(int channel)
@@ -284,10 +286,10 @@ become_spare(int channel)
 	sigset_t none;
 
 	log_through(channel);
-	/* A signal to the group of the kept kpopd-tls must not end it. */
+	/* A signal to the group of the kept process must not end this one. */
 	if (setpgid(0, 0) == -1)
 		fatal("setpgid");
-	process_close_others(&channel, 1);
+	process_close_others(channel);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	privsep_limit_jailed();
@@ -318,8 +320,8 @@ await_connection(int channel, struct keep_ends *ends)
 }
 
 /*
- * Makes the spare process, if there is none. Returns true in the spare process,
- * when it has a connection.
+ * Makes the spare process, if there is none. Returns true in the spare process
+ * after it has got a connection, with *ends. Returns false in the kept process.
  */
 static bool
 make_spare(const struct keep_plan *plan, struct keep_ends *ends)
@@ -360,9 +362,10 @@ close_ends(const struct keep_ends *ends)
 
 /*
  * Gives the connection to the spare process, and answers the monitor. Keeps
- * control, until the status of the process can be sent. If a step fails, ends
- * the connection to the monitor, which then starts a kpopd-tls of its own. The
- * spare process notices that, too, and ends.
+ * control, until the status of the process can be sent. If a step fails, closes
+ * control, or shuts it down if the spare process already has a copy. The
+ * monitor then starts a kpopd-tls of its own, and a spare process with a copy
+ * ends.
  */
 static void
 use_spare(int control, const struct keep_ends *ends)
@@ -385,8 +388,9 @@ use_spare(int control, const struct keep_ends *ends)
 }
 
 /*
- * Accepts a monitor's connection and reads its request. Returns the socket with
- * *setup and *ends, or -1.
+ * Accepts a monitor's connection and reads its request. Returns the socket,
+ * with *setup, ends->cleartext and ends->channel. Returns -1 if the request is
+ * malformed or late.
  */
 static int
 accept_request(struct keep_setup *setup, struct keep_ends *ends)
@@ -407,6 +411,7 @@ accept_request(struct keep_setup *setup, struct keep_ends *ends)
 	return control;
 }
 
+/* Logs that a file has changed, and ends the kept process. */
 static _Noreturn void
 end_changed(void)
 {

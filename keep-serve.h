@@ -1,4 +1,4 @@
-/* A kpopd-tls that forks for each connection: see keep-serve.c. */
+/* Makes a process for each connection with TLS: see keep-serve.c. */
 #ifndef KEEP_SERVE_H
 #define KEEP_SERVE_H
 
@@ -10,23 +10,24 @@ struct keep_ends {
 };
 
 /*
- * Root: takes the lock of the kept kpopd-tls of this state directory, until the
- * end of the process. Returns false if another process has it. Fatal if the
- * file of the lock cannot be opened.
+ * Root: makes the jail STATE/tls, and takes the lock STATE/tls.lock until the
+ * end of the process. Returns false if another process has the lock. Fatal on
+ * any other failure.
  */
 bool keep_lock(const char *state);
 
 /*
- * Root: notes the files that this program executes by now, and the file `also`
- * (NULL: none). Call it before a noted file is read. Then a change during the
- * reading counts, too.
+ * Root: notes the files of which this process executes a part, and the file
+ * `also` (NULL: none). If a file is noted before it is read, a change during
+ * the reading counts, too.
  */
 void keep_note_files(const char *also);
 
 /*
  * Root, with the lock: prepares to serve monitors. Makes the socket in the
- * state directory. Notes the files that this program executes since
- * keep_note_files. Returns false (logged) if the socket cannot be made.
+ * state directory. Notes the libraries that were loaded since keep_note_files.
+ * Returns false (logged) if the socket cannot be made. Fatal if SIGCHLD cannot
+ * be watched.
  */
 bool keep_begin(const char *state);
 
@@ -45,12 +46,13 @@ struct keep_plan {
 };
 
 /*
- * As the TLS user, in the jail: has a spare process ready, and gives it the
- * connection of the next monitor that asks. Returns in this process, with the
- * descriptors of the connection. It has no other descriptors but 0 to 2, and
- * must install the filter of kpopd-tls before it reads from the client. In the
- * kept process, does not return: it ends if the certificate or the key has
- * changed, if one of the noted files was replaced, and after an hour.
+ * As the TLS user, in the jail: keeps a spare process ready, and gives it the
+ * connection of the next monitor that asks. Returns in the spare process, with
+ * the descriptors of the connection in *ends. This process has no other
+ * descriptors but 0 to 2, and must install the filter of kpopd-tls before it
+ * reads from the client. Does not return in the kept process. The kept process
+ * ends if the certificate or the key has changed, if one of the noted files was
+ * replaced, and after an hour.
  */
 void keep_serve(const struct keep_plan *plan, struct keep_ends *ends);
 

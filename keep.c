@@ -1,10 +1,12 @@
 /*
- * Describes with which options and files a kept kpopd-tls does TLS.
+ * Describes the options and files with which a kpopd-tls does TLS, and names
+ * the socket of a kept kpopd-tls.
  *
  * Runs as root, in main, the listener, the monitor and kpopd-tls. A kept
  * kpopd-tls has read the certificate and the key some time ago. The monitor
  * looks at the files now. If the two descriptions are equal, the kept kpopd-tls
- * does what a new one would do.
+ * does what a new one would do. STATE/tls.works contains the description with
+ * which TLS worked last.
  */
 #include "config.h"
 
@@ -20,8 +22,8 @@
 #define SOCKET "tls.sock"
 
 /*
- * Appends a line to text with what changes if the file is changed or replaced.
- * Returns 0, or -1 (logged) if the file is missing.
+ * Appends to text, an array of `size` bytes, a line that differs if the file is
+ * changed or replaced. Returns 0, or -1 (logged) if the file is missing.
  */
 static int
 add_fingerprint(char *text, size_t size, const char *file)
@@ -52,7 +54,7 @@ keep_describe(struct keep_setup *s, const char *const arguments[KEEP_ARGUMENTS])
 		strlcat(s->options, arguments[i], sizeof(s->options));
 		if (strlcat(s->options, "\n", sizeof(s->options)) >=
 		    sizeof(s->options)) {
-			log_failed_at(LOG_ERR, "it is too long",
+			log_failed_at(LOG_ERR, "a path is too long",
 			    "describing the certificate %s",
 			    log_words(&path, arguments[0]));
 			return -1;

@@ -1,4 +1,4 @@
-/* What a kept kpopd-tls and the monitors agree on: see keep.c. */
+/* The setup of a kpopd-tls, and the socket of a kept one: see keep.c. */
 #ifndef KEEP_H
 #define KEEP_H
 
@@ -35,7 +35,7 @@ int keep_describe(struct keep_setup *s,
  */
 int keep_address(struct sockaddr_un *address, const char *state);
 
-/* What the kept kpopd-tls answers, with a pidfd of the process. */
+/* The answer of a kept kpopd-tls; a pidfd of the process comes with it. */
 struct keep_answer {
 	pid_t pid; /* of the process that does TLS for the connection */
 };

@@ -25,9 +25,7 @@
 #include "config.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 
-#include <fcntl.h>
 #include <openssl/conf.h>
 #include <signal.h>
 #include <stdio.h>
@@ -217,7 +215,10 @@ find_tls_user(const char *name, struct account *account)
 /* The connection of this process. */
 static struct relay_tls connection;
 
-/* Prepares OpenSSL for the connection, which need not be there yet. */
+/*
+ * Prepares OpenSSL for the connection of this process. The connection need not
+ * exist yet.
+ */
 static void
 prepare(void *context)
 {
@@ -266,8 +267,8 @@ serve_once(SSL_CTX *context, char **arguments)
 }
 
 /*
- * As root: becomes a kept kpopd-tls. parent is the process with which it ends;
- * 0: none. Returns the exit status if it cannot be kept.
+ * As root: becomes a kept kpopd-tls, which ends at the latest when the process
+ * `parent` ends (0: no process). Returns the exit status if that fails.
  */
 static int
 keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
@@ -290,14 +291,18 @@ keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
 	sandbox_shut_files(NULL, 0);
 	sandbox_enter(SANDBOX_KEEPER);
 	keep_serve(&plan, &ends);
-	/* Freeing OpenSSL's tables would copy their memory first. */
+	/*
+	 * This is the process of a connection. exit would run the libraries'
+	 * destructors, and the kernel would first copy the pages that they
+	 * change.
+	 */
 	_exit(serve(context, &ends));
 }
 
 /*
- * As root: describes and notes the files of a kept kpopd-tls. If they change
- * while they are read later, what this has found is out of date. Returns false
- * (logged) if the certificate or the key is missing.
+ * As root: describes and notes the files of a kept kpopd-tls before they are
+ * read. So if a file changes while it is read, the next request finds that.
+ * Returns false (logged) if the certificate or the key is missing.
  */
 static bool
 look_at_files(struct keep_setup *setup, char **arguments)
@@ -313,8 +318,8 @@ look_at_files(struct keep_setup *setup, char **arguments)
  * The arguments are CERTIFICATE KEY CIPHERS [USER STATE MISSING [PARENT]].
  * Without the others, the process only tests whether the first three can be
  * used. MISSING is a digit: the parts of the sandbox that main found missing
- * (sandbox.h). With PARENT the process is kept (keep-serve.c), until the
- * process with this number ends; 0: until something changes.
+ * (sandbox.h). With PARENT the process becomes a kept kpopd-tls (keep-serve.c),
+ * which ends at the latest when the process with this pid ends (0: no process).
  */
 int
 main(int argc, char **argv)

@@ -2,7 +2,8 @@
  * Starts the processes between the client and the session: kpopd-tls, and the
  * relay of a GSSAPI layer.
  *
- * Runs as root. main and the listener try TLS; the monitor starts the layer
+ * Runs as root. main and the listener try TLS. The listener starts a kept
+ * kpopd-tls; with --keep-tls main becomes one. The monitor starts the layer
  * that the pre-auth process asks for. The new process also runs this code until
  * it drops root's rights. Each layer has its own process, which gets the
  * client's socket. Inside TLS, the relay gets the cleartext side of kpopd-tls
@@ -19,7 +20,6 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -51,8 +51,8 @@ set_descriptors(int client, int cleartext, int channel)
 }
 
 /*
- * The arguments of kpopd-tls. The array ends with NULL; one more argument has
- * room before that.
+ * The arguments of kpopd-tls. The array ends with NULL. One more argument fits
+ * before the NULL.
  */
 struct arguments {
 	const char *list[1 + KEEP_ARGUMENTS + 2];
@@ -141,7 +141,7 @@ layer_tls_works(const struct options *o)
 	return true;
 }
 
-/* Starts kpopd-tls in this process. last: one more argument, or NULL. */
+/* Executes kpopd-tls in this process. last: one more argument, or NULL. */
 _Noreturn static void
 exec_tls(const struct options *o, const char *last)
 {
@@ -190,9 +190,9 @@ make_cleartext_pair(int ends[2])
 
 /*
  * Asks the kept kpopd-tls for a process, which gets the client's socket and
- * cleartext[1]. Returns false if no kpopd-tls is kept that can be used. Then
- * cleartext is a new pair, because a kept kpopd-tls that hangs still has the
- * old one, and the session would not notice the end of another kpopd-tls.
+ * cleartext[1]. Returns false if no kept kpopd-tls has made one. Then cleartext
+ * is a new pair if the old one was sent. A kept kpopd-tls that hangs still has
+ * the old one, and the session would not notice the end of another kpopd-tls.
  */
 static bool
 start_kept_process(const struct options *o, struct watch *w, int64_t deadline,

@@ -26,7 +26,7 @@ bool layer_tls_works(const struct options *o);
 
 /*
  * Root: becomes a kept kpopd-tls (keep-serve.c), which serves the monitors of
- * this state directory until the certificate or its key changes.
+ * this state directory.
  */
 _Noreturn void layer_keep_tls(const struct options *o);
 
@@ -37,11 +37,12 @@ _Noreturn void layer_keep_tls(const struct options *o);
 pid_t layer_start_kept_tls(const struct options *o);
 
 /*
- * Monitor, root: starts kpopd-tls, or the relay of a GSSAPI layer, and answers
- * the request of the pre-auth process. Afterwards the monitor's descriptors 0
- * and 1 are the cleartext side. The layer's process is killed at the deadline
- * (absolute, ms of CLOCK_MONOTONIC). Returns 0, or -1 if the pre-auth process
- * may not send this request now.
+ * Monitor, root: gives the connection a process that does TLS, or the relay of
+ * a GSSAPI layer, and answers the request of the pre-auth process. The process
+ * for TLS comes from a kept kpopd-tls, or is a new kpopd-tls. Afterwards the
+ * monitor's descriptors 0 and 1 are the cleartext side. The layer's process is
+ * killed at the deadline (absolute, ms of CLOCK_MONOTONIC). Returns 0, or -1 if
+ * the pre-auth process may not send this request now.
  */
 int layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
     int64_t deadline);

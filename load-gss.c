@@ -1,10 +1,10 @@
 /*
  * Loads libgssapi, and passes kpopd's calls of GSSAPI on to it.
  *
- * Runs as root in main, before it forks, and only with -p. Afterwards it runs
- * wherever GSSAPI is called. kpopd is not linked with the library, because
- * without -p it calls no function of it. Each start would map and relocate the
- * library, and each fork would copy its mappings.
+ * load_gss runs as root in main, before it forks, and only with -p. The other
+ * functions run in each process that calls GSSAPI. kpopd is not linked with the
+ * library, because without -p kpopd does not use it. Otherwise each start would
+ * map and relocate the library, and each fork would copy its mappings.
  *
  * The functions here have the names of the library's functions. So the files
  * that call GSSAPI are the same in kpopd, and in kpopc and the tests, which are
@@ -36,7 +36,10 @@
 	F(gss_wrap)                                                            \
 	F(gss_wrap_size_limit)
 
-/* A pointer to each in the library, and a row of its name and its pointer. */
+/*
+ * POINTER defines a pointer to a function of the library. ROW is the function's
+ * name, and where its pointer is.
+ */
 #define POINTER(name) static __typeof__(&(name)) library_##name;
 #define ROW(name) { #name, (void **)&library_##name },
 FUNCTIONS(POINTER)
@@ -58,7 +61,7 @@ load_gss(void)
 	return NULL;
 }
 
-/* If these were visible, the library's own calls could come back here. */
+/* Otherwise the library's own calls could come back here. */
 #pragma GCC visibility push(hidden)
 
 /* 1.2.840.113554.1.2.2 (RFC 4121 §1) */

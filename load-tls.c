@@ -106,8 +106,8 @@ decode_key(const char *path, const char *type)
  *
  * First expects the key to have the certificate's type, because OpenSSL takes
  * much longer to prepare for keys of all types. If that fails, lets OpenSSL
- * read the file in its own way, which knows more kinds of files and gives the
- * reason for a failure.
+ * read the file in its own way, which accepts more kinds of files and records
+ * the reason for a failure.
  */
 static bool
 use_key(SSL_CTX *context, const char *path)
@@ -147,8 +147,8 @@ load_tls(const char *certificate, const char *key, const char *ciphers,
 
 	/*
 	 * TLS fetches its ciphers by itself, so no table of their names is
-	 * necessary. The end of the process frees the memory faster than
-	 * OpenSSL does. OpenSSL still reads its configuration (openssl.cnf).
+	 * necessary. The kernel frees the memory of a process that ends, and is
+	 * faster than OpenSSL. OpenSSL still reads openssl.cnf.
 	 */
 	OPENSSL_init_crypto(OPENSSL_INIT_NO_ADD_ALL_CIPHERS |
 		OPENSSL_INIT_NO_ATEXIT,

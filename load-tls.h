@@ -23,8 +23,8 @@ struct load_tls_problem {
 /*
  * Makes the server's context: the certificate with its chain and its key, from
  * two files (PEM), and the cipher suites of the list (-C; "": the default).
- * Initializes OpenSSL with less than its default, so no other function of
- * OpenSSL should be called before. Returns it, or NULL with *problem.
+ * Initializes OpenSSL with less than its default, so call no other function
+ * before that initializes OpenSSL. Returns the context, or NULL with *problem.
  */
 SSL_CTX *load_tls(const char *certificate, const char *key, const char *ciphers,
     struct load_tls_problem *problem);

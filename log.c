@@ -210,7 +210,7 @@ log_forbidden(int call, const char *name)
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
 		return;
 	}
-	/* syslog(3) might wait for a lock that the forbidden call has. */
+	/* syslog(3) might wait for a lock that the interrupted code holds. */
 	n = snprintf(line, sizeof(line),
 	    "<%d>kpopd-tls[%ld]: fatal peer=none error=\"a kept kpopd-tls was "
 	    "ended for the system call %s\"",

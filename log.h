@@ -52,7 +52,8 @@ int log_through(int channel);
 
 /*
  * Signal handler: reports that this process ends because of a forbidden system
- * call, to the monitor or, in a kept kpopd-tls, to syslog.
+ * call, with this number and name. Reports to the monitor or, in a kept
+ * kpopd-tls, to syslog.
  */
 void log_forbidden(int call, const char *name);
 

@@ -13,9 +13,9 @@
  *
  * kpopd checks at run time whether the machine has AVX2. With AVX2 a mask takes
  * a few instructions. Without AVX2 a mask is computed from eight bytes at a
- * time. The C library is asked for AVX2, because it has found out already. The
- * compiler's own test would execute CPUID at the start of every kpopd, which
- * takes 4 us each time on a virtual machine.
+ * time. The C library is asked for AVX2, because it has already executed CPUID.
+ * The compiler's own test would execute CPUID again at the start of each kpopd,
+ * which takes 4 us each time on a virtual machine.
  */
 #include "config.h"
 
@@ -154,10 +154,10 @@ pass_words_fast(struct lines *l, const char *p, size_t n, uint64_t *bare,
 			 pass_words(l, p, n, bare, false, mask_fast);
 }
 
-/* 1 if this machine has the instructions of pass_words_fast; 0: unknown. */
+/* 1: this machine has what pass_words_fast needs; -1: it has not; 0: unknown */
 static int answer;
 
-/* Sets answer. A function of its own, because each question is a call. */
+/* Sets answer. It is not inlined, so has_fast stays small. */
 static __attribute__((noinline)) void
 ask(void)
 {
@@ -167,7 +167,10 @@ ask(void)
 	    -1;
 }
 
-/* Runs for each line, so it asks only once. */
+/*
+ * Returns true if this machine has what pass_words_fast needs. Asks only once,
+ * because this function is called for each line.
+ */
 static inline bool
 has_fast(void)
 {

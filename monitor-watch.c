@@ -18,7 +18,6 @@
 #include <sys/wait.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -142,9 +141,9 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	/*
-	 * The seccomp filters do not permit a process to change its process
-	 * group. So if a compromised child makes processes, they can be killed
-	 * together with the child.
+	 * The seccomp filters of these children do not permit them to change
+	 * their process group. So if a compromised child makes processes, they
+	 * can be killed together with the child.
 	 */
 	if (setpgid(pid, pid) == -1 && pid == 0)
 		fatal("setpgid");
@@ -376,9 +375,9 @@ record_end(struct watch_child *c, int status)
 }
 
 /*
- * Notes the end of an adopted child. The kept kpopd-tls sends the status. If it
- * does not, because it has ended before or hangs, the status is unknown, and
- * counts as 0 unless this process has killed the child.
+ * Notes the end of an adopted child. The kept kpopd-tls sends the status. If
+ * the kept kpopd-tls has ended or hangs, the status is unknown. Then it counts
+ * as 0, or as SIGKILL if this process has killed the child.
  */
 static void
 reap_adopted(struct watch_child *c)

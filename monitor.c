@@ -347,9 +347,9 @@ start_broker(struct admission *a)
 }
 
 /*
- * A session that was permitted has ended before it has needed a broker. If it
- * has not ended by itself, starts the broker, which looks for an unfinished
- * removal.
+ * After the end of a permitted session that has not needed a broker: starts the
+ * broker, which looks for an unfinished removal. If the session's status is 0,
+ * starts no broker, and only closes what the broker would need.
  */
 static void
 end_without_broker(struct admission *a, int status)
@@ -360,8 +360,9 @@ end_without_broker(struct admission *a, int status)
 }
 
 /*
- * Logs the permitted login, sends the client's socket to the session, and
- * starts the broker if the mailbox's format has locks. If the user's state
+ * Logs the permitted login, and sends the client's socket to the session. If
+ * the mailbox's format has locks, starts the broker, or waits for the session's
+ * first request if the broker makes no dotlock. If the user's state
  * directory cannot be opened, logs the login and the logout, and starts the
  * refusal process in place of the session and the broker.
  */
@@ -400,7 +401,7 @@ permit_login(struct admission *a, const char *rule)
 	s->directory = fds[1];
 	/*
 	 * Most sessions remove nothing. So a broker that makes no dotlock is
-	 * started only when the session asks it to keep the locks.
+	 * started only when the session asks for one.
 	 */
 	if (setup_broker_can_wait(s))
 		watch_request(a->w, s->locks_to_session);

@@ -3,10 +3,10 @@
  * the processes of a connection.
  *
  * Runs as root in main and in the monitor, and without root's rights in the
- * pre-auth process, the session, the broker and the recovery. This file does
- * not interpret the bytes of a packet. packet_receive may read from a
- * compromised process, so it accepts no descriptor. packet_await reads only
- * from the monitor.
+ * pre-auth process, the session, the broker, the recovery and a kept kpopd-tls
+ * with its processes. This file does not interpret the bytes of a packet.
+ * packet_receive may read from a compromised process, so it accepts no
+ * descriptor. packet_await reads only from the monitor and a kept kpopd-tls.
  */
 #include "config.h"
 

@@ -249,7 +249,7 @@ privsep_limit_jailed(void)
 	set_limit(RLIMIT_NOFILE, JAIL_FILES);
 }
 
-/* Enters the jail, and sets the limits that all jailed processes have. */
+/* Enters the jail as the user, and sets the limits of all jailed processes. */
 static void
 enter_jail(const char *state, const char *name, const struct account *a)
 {

@@ -45,15 +45,15 @@ void privsep_jail(const char *state, const char *name, const struct account *a);
 
 /*
  * Root: does the same as privsep_jail, but the process can have
- * PRIVSEP_KEEPER_FILES descriptors and make processes. They call
- * privsep_limit_jailed.
+ * PRIVSEP_KEEPER_FILES descriptors and make processes. The new processes must
+ * call privsep_limit_jailed.
  */
 void privsep_jail_keeper(const char *state, const char *name,
     const struct account *a);
 
 /*
- * Sets the limits of privsep_jail in a process that a process in a jail has
- * made. Fatal on failure.
+ * Sets the limits that privsep_jail sets and privsep_jail_keeper does not.
+ * Fatal on failure.
  */
 void privsep_limit_jailed(void);
 

@@ -1,5 +1,6 @@
 /*
- * Waits for child processes, and replaces standard descriptors by /dev/null.
+ * Waits for child processes, replaces standard descriptors by /dev/null, and
+ * closes descriptors.
  *
  * Runs in every process.
  */
@@ -11,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -46,29 +46,10 @@ process_leave_terminal(void)
 	close(null);
 }
 
-static int
-compare(const void *a, const void *b)
-{
-	const int *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 void
-process_close_others(const int *kept, size_t n)
+process_close_others(int kept)
 {
-	int sorted[PROCESS_KEPT_MOST];
-	unsigned next = 3;
-
-	for (size_t i = 0; i < n; i++)
-		sorted[i] = kept[i];
-	qsort(sorted, n, sizeof(sorted[0]), compare);
-	for (size_t i = 0; i <= n; i++) {
-		unsigned end = i < n ? (unsigned)sorted[i] : UINT_MAX;
-
-		if (end > next &&
-		    syscall(SYS_close_range, next, end - 1, 0) == -1)
-			fatal("close_range");
-		next = end + 1;
-	}
+	if ((kept > 3 && syscall(SYS_close_range, 3, kept - 1, 0) == -1) ||
+	    syscall(SYS_close_range, kept + 1, UINT_MAX, 0) == -1)
+		fatal("close_range");
 }

@@ -4,8 +4,6 @@
 
 #include <sys/types.h>
 
-#include <stddef.h>
-
 /*
  * Waits for the child pid. The arguments are those of waitpid(2). If a signal
  * interrupts the wait, waits again. Returns 0, or -1 with errno.
@@ -22,10 +20,9 @@ void process_leave_client(void);
 void process_leave_terminal(void);
 
 /*
- * Closes all descriptors above 2 but these n, at most PROCESS_KEPT_MOST, which
- * are above 2. Fatal on failure.
+ * Closes all descriptors above 2 except kept, which is above 2. Fatal on
+ * failure.
  */
-#define PROCESS_KEPT_MOST 4
-void process_close_others(const int *kept, size_t n);
+void process_close_others(int kept);
 
 #endif

@@ -187,8 +187,8 @@ relay_gss_is_ready(void *state)
 }
 
 /*
- * A peer that takes only the smallest tokens gets up to 92 bytes for each 16
- * bytes of text. So a piece of 40 KiB becomes 230 KiB.
+ * A peer that takes only the smallest tokens gets up to 92 bytes for each
+ * RELAY_GSS_LEAST bytes of text. So a piece of 40 KiB becomes 230 KiB.
  */
 const struct relay_codec relay_gss_codec = { .piece = (size_t)40 << 10,
 	.unwrap = relay_gss_unwrap,

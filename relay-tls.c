@@ -38,8 +38,8 @@ relay_tls_keep_error(struct relay_tls *t)
 }
 
 /*
- * Gives OpenSSL the next bytes from the peer. If none are left, OpenSSL waits
- * for the next piece.
+ * Gives OpenSSL up to n of the next bytes from the peer. Returns their number.
+ * If none are left, returns -1, and OpenSSL waits for the next piece.
  */
 static int
 read_input(BIO *bio, char *data, int n)
@@ -58,7 +58,10 @@ read_input(BIO *bio, char *data, int n)
 	return (int)some;
 }
 
-/* Appends what OpenSSL sends to the buffer for the peer. */
+/*
+ * Appends the n bytes that OpenSSL sends to the buffer for the peer. Returns n,
+ * or -1 if there is no room.
+ */
 static int
 write_output(BIO *bio, const char *data, int n)
 {
@@ -68,7 +71,7 @@ write_output(BIO *bio, const char *data, int n)
 	return relay_put(t->out, data, (size_t)n) == 0 ? n : -1;
 }
 
-/* Reports to OpenSSL that its output is flushed. Has no other command. */
+/* Reports to OpenSSL that its output is flushed. Obeys no other command. */
 static long
 control(BIO *bio, int command, long number, void *argument)
 {

@@ -168,9 +168,9 @@ is_acknowledged(const struct relay *p)
 }
 
 /*
- * Reads a piece from the session, and returns as read(2) does. If p->held
- * was 1, the first byte of the piece was already passed on. The last byte of
- * the piece is also left in the socket, and p->held becomes 1. If the session
+ * Reads a piece from the session, and returns as read(2) does. If p->held was
+ * 1, the first byte of the piece was already passed on. The last byte of the
+ * piece is also left in the socket, and p->held becomes 1. If the session
  * has shut down its side, or if more than a piece has come, no byte of the
  * piece is left in the socket, and p->held becomes 0.
  */

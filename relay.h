@@ -26,9 +26,9 @@ int relay_put(struct relay_buffer *b, const void *data, size_t n);
  */
 struct relay_codec {
 	/*
-	 * The most bytes that wrap gets at once, up to RELAY_PIECE. What it
-	 * makes of them must fit into an empty relay_buffer. So must what
-	 * unwrap makes of RELAY_PIECE bytes.
+	 * The most bytes that wrap gets at once, up to RELAY_PIECE. The result
+	 * of wrap must fit into an empty relay_buffer. So must the result of
+	 * unwrap for RELAY_PIECE bytes.
 	 */
 	size_t piece;
 	/*

@@ -68,9 +68,9 @@ struct option {
 };
 
 /*
- * The descriptors from 3 to 1023, the highest that a process may have, in
- * ranges. All 64 bits of the argument are compared with these values. The
- * kernel uses only the lower 32 bits of a descriptor. So "at least 3" would
+ * Ranges of descriptors from 3 to 1023, the highest that a process with a
+ * filter may have. All 64 bits of the argument are compared with these values.
+ * The kernel uses only the lower 32 bits of a descriptor. So "at least 3" would
  * also permit descriptor 0 with a higher bit set.
  */
 static const struct {

@@ -3,9 +3,9 @@
  * handshake needs.
  *
  * Runs as the TLS user, in the jail of a kept kpopd-tls. It reads no file and
- * nothing from a client. OpenSSL looks an algorithm up when it first
- * uses it. After these handshakes the processes that kpopd-tls forks have that
- * done.
+ * nothing from a client. OpenSSL looks an algorithm up when it first uses the
+ * algorithm. The processes that kpopd-tls forks after these handshakes need not
+ * do that.
  *
  * The handshakes use a new key. The first use of an RSA key makes the secret
  * numbers that blind its operations. If this process made them for the server's
@@ -21,12 +21,13 @@
 #include "relay-tls.h"
 #include "warm-tls.h"
 
-/* The bits of RSA keys that take the same code as all larger ones. */
+/* The size of a new RSA key, in bits. Larger keys take the same code. */
 #define RSA_BITS 2048
 
 /*
- * Sets the size or the curve of a new key of the kind of this one. Returns true
- * if that works, or if keys of this kind have none.
+ * Sets the size or the curve of the key that context will make, which is of the
+ * kind of `like`. Returns true if that works, or if keys of this kind have
+ * neither.
  */
 static bool
 set_size(EVP_PKEY_CTX *context, const EVP_PKEY *like)
@@ -41,7 +42,7 @@ set_size(EVP_PKEY_CTX *context, const EVP_PKEY *like)
 	    EVP_PKEY_CTX_set_group_name(context, group) > 0;
 }
 
-/* Returns a new key of the kind of this one, or NULL. */
+/* Returns a new key of the kind of `like`, or NULL. */
 static EVP_PKEY *
 make_key(const EVP_PKEY *like)
 {
@@ -63,7 +64,7 @@ sign_certificate(EVP_PKEY *key)
 	X509 *c = X509_new();
 	const EVP_MD *digest = EVP_sha256();
 
-	/* These kinds contain their hash function. */
+	/* The signatures of these kinds have their own hash function. */
 	if (EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448"))
 		digest = NULL;
 	if (c != NULL && X509_set_version(c, X509_VERSION_3) == 1 &&
@@ -76,8 +77,8 @@ sign_certificate(EVP_PKEY *key)
 }
 
 /*
- * Lets each end have what the other end has sent, until both have nothing more
- * to send.
+ * Gives each end what the other end sends, until both have nothing more to
+ * send. Then passes one byte of data in each direction.
  */
 static void
 exchange(struct relay_tls *client, struct relay_tls *server)

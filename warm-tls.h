@@ -6,10 +6,10 @@
 #include <stdbool.h>
 
 /*
- * Does handshakes of TLS 1.2 and 1.3 in memory, with a new key of the
- * same kind as the key of this context. Does not use the context's own key.
- * Returns true if both handshakes were completed. If they were not, the
- * processes that are forked later only take longer.
+ * Does handshakes of TLS 1.2 and 1.3 in memory, with a new key of the same kind
+ * as the key of this context. Does not use the context's own key. Returns true
+ * if both handshakes were completed. Otherwise the first handshake in a process
+ * that is forked later only takes longer.
  */
 bool warm_tls(SSL_CTX *context);
 

@@ -84,7 +84,7 @@ has_reason() {
 	load_server
 	rate=$(awk -F ' *[|] *' '/^[|] S1 eight at once/ { print $8 }' \
 	    "$WORLD/bench/RESULTS.md")
-	grep -q "^| such sessions.* | $rate; as the listener" "$README"
+	grep -q "^| these sessions.* | $rate; as the listener" "$README"
 	"$top/bench/summary" --check "$WORLD/bench"
 	sed -i "s/ $rate;/ 1$rate;/" "$README"
 	refute "$top/bench/summary" --check "$WORLD/bench"
@@ -194,7 +194,7 @@ compare_counts() {
 	[ "$status" -eq 0 ]
 	[ "$(grep -c '^## ' "$WORLD/page.md")" -eq 2 ]
 	[ "$(grep -c 'libc 2$' "$WORLD/page.md")" -eq 1 ]
-	# A run that has counted nothing is no success.
+	# A run that has counted nothing fails.
 	: >"$WORLD/counts.tsv"
 	compare_counts check
 	[ "$status" -ne 0 ] && [ "$status" -ne 77 ]

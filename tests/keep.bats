@@ -349,7 +349,8 @@ inject_end() {
 	    --keep-tls -d "$state" $(tls_options) 3>&- \
 	    >"$WORLD/keep.out" 2>&1 &
 	echo $! >"$WORLD/keep.pid"
-	sleep 1
+	# It has noted openssl.cnf before it opens the certificate.
+	await 10 'grep -qs server.pem "$WORLD/trace"'
 	touch /etc/ssl/openssl.cnf
 	await 20 'kept_tls_is_ready'
 	tls_open
@@ -411,10 +412,12 @@ inject_end() {
 }
 
 @test "only root can ask a kept kpopd-tls" {
-	[ "$(stat -c %U:%a "$state/tls.sock")" = root:700 ]
-	run su alice -s /bin/sh -c "perl -MIO::Socket::UNIX -e '
+	local connect="perl -MIO::Socket::UNIX -e '
 	    exit !IO::Socket::UNIX->new(Type => SOCK_SEQPACKET,
 	    Peer => q($state/tls.sock))'"
+	[ "$(stat -c %U:%a "$state/tls.sock")" = root:700 ]
+	sh -c "$connect"
+	run su alice -s /bin/sh -c "$connect"
 	[ "$status" -eq 1 ]
 }
 

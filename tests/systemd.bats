@@ -335,54 +335,77 @@ keeper_pid() {
 	inside systemctl show -P MainPID kpopd-tls.service
 }
 
-# tls_is_kept: returns true if kpopd-tls.service takes requests.
-tls_is_kept() {
-	[ "$(inside readlink "/proc/$(keeper_pid)/root")" = \
-	    /var/lib/kpopd/tls ]
+# children_of PID: prints how many processes the kept kpopd-tls with this pid in
+# the container has: the spare process, and one for each connection.
+children_of() {
+	inside pgrep -c -x kpopd-tls -P "$1" || true
 }
 
-# tls_open: opens a session with TLS. Sets $parent to the parent of the process
-# that does TLS.
+# tls_is_kept: returns true if kpopd-tls.service has only its spare process.
+# Then it takes requests.
+tls_is_kept() {
+	[ "$(children_of "$(keeper_pid)")" = 1 ]
+}
+
+# tls_open: opens a session with TLS.
 tls_open() {
 	pop_open --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
 	pop_ask "PASS x" '^\+OK 2 messages'
-	parent=$(inside ps -C kpopd-tls -o pid=,ppid= |
-	    awk -v keeper="$(keeper_pid)" '$1 != keeper { print $2 }')
 }
 
-@test "kpopd-tls.service does TLS for kpopd-each.socket, and its end leaves the sessions" {
+@test "kpopd-tls.service does TLS for kpopd-each.socket, its end leaves the sessions, and it starts again after a new certificate" {
 	serve kpopd-each.socket "${tls[@]}"
 	inside systemctl start kpopd-tls.service
 	fill_spool one two
 	await 20 tls_is_kept
 	tls_open
-	[ "$parent" = "$(keeper_pid)" ]
+	await 5 '[ "$(children_of "$(keeper_pid)")" = 2 ]'
 	inside systemctl stop kpopd-tls.service
 	pop_ask STAT '^\+OK 2 '
 	pop_ask QUIT
 	pop_close
+	# Now the monitor starts a kpopd-tls.
 	tls_open
-	[ "$parent" != "$(keeper_pid)" ]
 	pop_ask QUIT
 	pop_close
-	# A new certificate is in force at once. The service starts again.
 	inside systemctl start kpopd-tls.service
 	await 20 tls_is_kept
 	first=$(keeper_pid)
 	touch "$root/etc/kpopd/server.pem"
+	# This client is served although the kept kpopd-tls ends.
 	tls_open
-	[ "$parent" != "$first" ]
+	journal_has '^kept .*reason="the certificate, the key or the program '
 	pop_ask QUIT
 	pop_close
 	await 20 '[ "$(keeper_pid)" != "$first" ] && tls_is_kept'
+	tls_open
+	await 5 '[ "$(children_of "$(keeper_pid)")" = 2 ]'
+	pop_ask QUIT
+	journal | refute grep -E '^(failed|sandbox|fatal)'
+}
+
+@test "kpopd.service keeps a kpopd-tls of its own, which does TLS for its connections" {
+	local own=
+	serve kpopd.socket "${tls[@]}"
+	fill_spool one two
+	# The first connection starts the listener.
+	tls_open
+	pop_ask QUIT
+	pop_close
+	await 20 'own=$(inside pgrep -x kpopd-tls -P "$(main_pid)") &&
+	    [ "$(children_of "$own")" = 1 ]'
+	tls_open
+	await 5 '[ "$(children_of "$own")" = 2 ]'
+	pop_ask QUIT
 	journal | refute grep -E '^(failed|sandbox|fatal)'
 }
 
 @test "kpopd-tls.service with a wrong certificate is started at most once in ten seconds" {
 	serve kpopd-each.socket "tls-certificate /etc/passwd"
 	inside systemctl start kpopd-tls.service
+	journal_has '^failed .*reading the certificate'
 	sleep 5
 	[ "$(journal | grep -c '^failed .*reading the certificate')" -eq 1 ]
 }
@@ -599,46 +622,6 @@ outlasts() {
 	pop_ask QUIT '^\+OK bye, 1 '
 	pop_hear_end
 	cmp "$root/var/mail/alice" <(mbox two)
-}
-
-# is_kept PID: returns true if this kpopd-tls in the container is kept, and is
-# in its jail. Then it takes requests.
-is_kept() {
-	[ "$(inside readlink "/proc/$1/root")" = /var/lib/kpopd/tls ]
-}
-
-# serves_kept PID: returns true if the kept kpopd-tls with this pid makes the
-# process of a connection with TLS.
-serves_kept() {
-	pop_open --tls -C "$WORLD/tls/ca.pem"
-	pop_hear '^\+OK'
-	pop_ask "USER alice"
-	pop_ask "PASS x" '^\+OK 1 '
-	[ -n "$(inside pgrep -x kpopd-tls -P "$1")" ]
-	pop_ask QUIT '^\+OK bye'
-	pop_hear_end
-}
-
-@test "kpopd-tls.service keeps a kpopd-tls for kpopd-each.socket, and kpopd.service keeps its own" {
-	local unit='inside systemctl show -P MainPID kpopd-tls.service' first
-	local own='inside pgrep -x kpopd-tls -P "$(main_pid)"'
-	serve kpopd-each.socket "${tls[@]}"
-	fill_spool one
-	inside systemctl start kpopd-tls.service
-	await 10 'is_kept "$('"$unit"')"'
-	first=$(eval "$unit")
-	serves_kept "$first"
-	# It ends because the certificate has changed, and is started again.
-	inside touch /etc/kpopd/server.pem
-	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
-	journal_has '^kept .*reason="the certificate, the key or the program '
-	await 10 '[ "$('"$unit"')" != '"$first"' ] && is_kept "$('"$unit"')"'
-	serves_kept "$(eval "$unit")"
-	serve kpopd.socket "${tls[@]}"
-	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
-	await 10 'is_kept "$('"$own"')"'
-	serves_kept "$(eval "$own")"
-	journal | refute grep -E '^(failed|sandbox|fatal)'
 }
 
 @test "the keytab and the key of TLS may be credentials, which kpopd finds without their files" {

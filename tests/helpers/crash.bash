@@ -36,8 +36,8 @@ hold_broker() {
 	held_by=$tracer
 }
 
-# hold_next_broker: does the same before a removal. Without a dotlock the
-# monitor starts the broker only then, so strace follows the monitor.
+# hold_next_broker: holds the broker of the next removal. Without a dotlock the
+# monitor starts the broker only for the removal, so strace follows the monitor.
 hold_next_broker() {
 	local tracer
 	grep -Eq 'server_args.* -l fcntl( |$)' "$WORLD/xinetd.conf" ||

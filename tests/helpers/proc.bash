@@ -58,13 +58,13 @@ kpopds() {
 }
 
 # no_kpopd: returns true if there is no process of kpopd and kpopd-tls, except a
-# kept kpopd-tls.
+# kept kpopd-tls and its spare process.
 no_kpopd() {
 	[ -z "$(kpopds)" ]
 }
 
 # jailed_in NAME: prints the pids of the processes whose root directory is
-# STATE/NAME, except a kept kpopd-tls.
+# STATE/NAME, except a kept kpopd-tls and its spare process.
 jailed_in() {
 	local pid
 	for pid in $(kpopds); do

@@ -59,7 +59,10 @@ hashes_as(EVP_PKEY *key, const char *digest, bool is_pss, const char *wanted)
 	X509_free(certificate);
 }
 
-/* Starts both ends. The server, ends[1], has a certificate for this key. */
+/*
+ * Starts both ends for this version of TLS. The server, ends[1], has a
+ * certificate for this key.
+ */
 static void
 start(EVP_PKEY *key, int version)
 {
@@ -104,7 +107,7 @@ deliver(int i, size_t piece)
 	return result;
 }
 
-/* Completes the handshake. */
+/* Completes the handshake, with the bytes in pieces of this size. */
 static void
 shake_hands(size_t piece)
 {
@@ -115,7 +118,10 @@ shake_hands(size_t piece)
 	    relay_tls_codec.is_ready(&ends[1]) && text.end == 0);
 }
 
-/* Both ends get the same bytes as the other has sent, and then its end. */
+/*
+ * Each end gets the bytes that the other end has sent. The client then gets the
+ * server's end.
+ */
 static void
 carries_all_bytes(size_t piece)
 {

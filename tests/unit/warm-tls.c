@@ -13,9 +13,7 @@
 #include "tests/unit/check.h"
 #include "warm-tls.h"
 
-/*
- * Returns the public half of a key. With this half no signature can be made.
- */
+/* Returns the public half of a key, with which no signature can be made. */
 static EVP_PKEY *
 public_half(EVP_PKEY *key)
 {
@@ -46,6 +44,7 @@ make_pss_key(void)
 	return key;
 }
 
+/* Both handshakes are done although the context has no private key. */
 static void
 warms(EVP_PKEY *key)
 {
