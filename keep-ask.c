@@ -68,6 +68,11 @@ await_answer(struct keep_process *p)
 	    packet_await(p->control, &answer, sizeof(answer), &p->process, 1) ==
 		-1)
 		return -1;
+	/* monitor-watch.c takes 0 for a child that is not there. */
+	if (answer.pid <= 0) {
+		close(p->process);
+		return -1;
+	}
 	p->pid = answer.pid;
 	return 0;
 }
