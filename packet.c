@@ -3,10 +3,10 @@
  * the processes of a connection.
  *
  * Runs as root in main and in the monitor, and without root's rights in the
- * pre-auth process, the session, the broker and the recovery. This file does
- * not interpret the bytes of a packet. packet_receive may read from a
+ * pre-auth process, kpopd-tls, the session, the broker and the recovery. This
+ * file does not interpret the bytes of a packet. packet_receive may read from a
  * compromised process, so it accepts no descriptor. packet_await reads only
- * from the monitor.
+ * from the monitor and from a kept kpopd-tls, which read nothing from clients.
  */
 #include "config.h"
 

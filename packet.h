@@ -25,12 +25,11 @@ void packet_make_channel(int ends[2]);
 int packet_send(int channel, const void *data, size_t n, const int *fds, int k);
 
 /*
- * Waits for a packet of at least n bytes with exactly k descriptors (at least
- * one). Stores the first n bytes, and discards the rest of a larger packet.
- * Stores the descriptors in fds[0] to fds[k - 1] and returns 0. The descriptors
- * are close-on-exec, and the caller must close them. Returns -1 if the packet
- * is smaller or has another number of descriptors, or if the other end is
- * closed. Also returns -1 for k = 0.
+ * Waits for a packet of exactly n bytes with exactly k descriptors (at least
+ * one). Stores the bytes, stores the descriptors in fds[0] to fds[k - 1], and
+ * returns 0. The descriptors are close-on-exec, and the caller must close them.
+ * Returns -1 for any other packet, whose descriptors are closed, or if the
+ * other end is closed. Also returns -1 for k = 0.
  */
 int packet_await(int channel, void *data, size_t n, int *fds, int k);
 
