@@ -47,10 +47,11 @@
 /* The most connections at once. A monitor of one more starts a kpopd-tls. */
 #define MOST (PRIVSEP_KEEPER_FILES - OTHERS)
 /*
- * A monitor must send its request within this time, because all other monitors
- * wait meanwhile.
+ * A monitor must send its request within this time, and a new spare process
+ * must be ready, because all other monitors wait meanwhile.
  */
 #define REQUEST_MS 200
+#define SPARE_MS 500
 /*
  * The monitors that wait for an answer, at most. If this process hangs, only
  * these wait in vain; the kernel refuses the others at once.
@@ -79,8 +80,8 @@ static size_t n_noted;
 static int listener = -1, signals = -1;
 
 /*
- * The process for the next connection. It is confined, and waits for the
- * connection on its channel.
+ * The process for the next connection. It confines itself, reports on its
+ * channel that it is ready, and waits there for the connection.
  */
 static struct {
 	pid_t pid; /* 0: there is none */
@@ -237,7 +238,34 @@ keep_listen(void)
 		fatal("listen");
 }
 
-/* Closes what belongs to the spare process, which is used or has ended. */
+/*
+ * Returns true if the spare process reports within this time that it is ready.
+ * If it has failed in place of that, logs why.
+ */
+static bool
+spare_is_ready(int wait)
+{
+	struct pollfd p = { .fd = spare.channel, .events = POLLIN };
+	struct log_packet line = { .kind = LOG_LINE };
+	ssize_t n;
+
+	if (spare.pid == 0 || poll(&p, 1, wait) != 1)
+		return false;
+	n = recv(spare.channel, &line, sizeof(line) - 1, MSG_DONTWAIT);
+	if (n > 1 && line.kind == LOG_LINE)
+		log_event(line.priority, line.event, "%s", line.text);
+	else if (n > 1)
+		log_event(LOG_ALERT, "fatal",
+		    "error=\"a spare kpopd-tls was ended for the system call "
+		    "%s\"",
+		    sandbox_call_name(line.call));
+	return n == 1;
+}
+
+/*
+ * Closes what belongs to the spare process, if there is one. It is used, has
+ * ended, or is not ready in time. In the last case it ends now.
+ */
 static void
 forget_spare(void)
 {
@@ -260,8 +288,11 @@ reap(void)
 	while (read(signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
 		;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == spare.pid)
+		if (pid == spare.pid) {
+			while (spare_is_ready(0))
+				;
 			forget_spare();
+		}
 		for (size_t i = 0; i < n_kept; i++) {
 			if (kept[i].pid != pid)
 				continue;
@@ -297,9 +328,10 @@ become_spare(int channel)
 }
 
 /*
- * In the spare process: waits until the kept process gives it a connection, and
- * then for the client's socket, which the monitor sends. Ends the process if
- * the kept process ends before, or if the monitor gives up.
+ * In the spare process: reports that it is ready. Waits until the kept process
+ * gives it a connection, and then for the client's socket, which the monitor
+ * sends. Ends the process if the kept process ends before, or if the monitor
+ * gives up.
  */
 static void
 await_connection(int channel, struct keep_ends *ends)
@@ -307,7 +339,8 @@ await_connection(int channel, struct keep_ends *ends)
 	int fds[3], control;
 	char nothing;
 
-	if (packet_await(channel, &nothing, 1, fds, 3) == -1)
+	if (packet_send(channel, "", 1, NULL, 0) == -1 ||
+	    packet_await(channel, &nothing, 1, fds, 3) == -1)
 		_exit(1);
 	control = fds[0];
 	ends->cleartext = fds[1];
@@ -365,26 +398,30 @@ close_ends(const struct keep_ends *ends)
  * control, until the status of the process can be sent. If a step fails, closes
  * control, or shuts it down if the spare process already has a copy. The
  * monitor then starts a kpopd-tls of its own, and a spare process with a copy
- * ends.
+ * ends. Returns true if the spare process is used.
  */
-static void
+static bool
 use_spare(int control, const struct keep_ends *ends)
 {
 	const int fds[3] = { control, ends->cleartext, ends->channel };
 	const struct keep_answer a = { .pid = spare.pid };
-	bool is_given = spare.pid != 0 && n_kept < most_kept &&
+	bool has_room = n_kept < most_kept;
+	bool is_given = has_room && spare_is_ready(SPARE_MS) &&
 	    packet_send(spare.channel, "", 1, fds, 3) == 0;
 
 	/* The session does not notice the end of TLS while these are open. */
 	close_ends(ends);
 	if (!is_given) {
 		close(control);
-		return;
+		if (has_room)
+			forget_spare();
+		return false;
 	}
 	if (packet_send(control, &a, sizeof(a), &spare.process, 1) == -1)
 		shutdown(control, SHUT_RDWR);
 	kept[n_kept++] = (struct kept){ .pid = spare.pid, .control = control };
 	forget_spare();
+	return true;
 }
 
 /*
@@ -421,10 +458,10 @@ end_changed(void)
 }
 
 /*
- * Serves a monitor by the spare process. Ends the kept process if a file has
- * changed.
+ * Serves a monitor by the spare process. Returns false if it is not used. Ends
+ * the kept process if a file has changed.
  */
-static void
+static bool
 serve_monitor(const struct keep_setup *own)
 {
 	static struct keep_setup asked;
@@ -435,16 +472,16 @@ serve_monitor(const struct keep_setup *own)
 	if (is_replaced())
 		end_changed();
 	if (control == -1)
-		return;
+		return false;
 	/* Another service may have other options and the same state. */
 	if (memcmp(asked.options, own->options, sizeof(asked.options)) != 0) {
 		close(control);
 		close_ends(&ends);
-		return;
+		return false;
 	}
 	if (memcmp(asked.files, own->files, sizeof(asked.files)) != 0)
 		end_changed();
-	use_spare(control, &ends);
+	return use_spare(control, &ends);
 }
 
 void
@@ -472,8 +509,7 @@ keep_serve(const struct keep_plan *plan, struct keep_ends *ends)
 			continue;
 		if (make_spare(plan, ends))
 			return;
-		serve_monitor(plan->setup);
-		is_due = true;
+		is_due = serve_monitor(plan->setup);
 	}
 	exit(0);
 }

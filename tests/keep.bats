@@ -326,6 +326,52 @@ inject_end() {
 	is_of_keeper "$tls"
 }
 
+@test "a client is served although the spare process of a kept kpopd-tls fails, and the log says why" {
+	spare=$(pgrep -P "$(keeper)")
+	inject "$(keeper)" close_range:error=ENOSYS
+	kill -KILL "$spare"
+	tls_open
+	is_of_monitor "$tls"
+	inject_end
+	log_lacks 'does not answer'
+	log_has 'fatal peer=none error="close_range: Function not implemented"$'
+	pop_ask QUIT
+	pop_close
+	await 5 'no_kpopd'
+	tls_open
+	is_of_keeper "$tls"
+}
+
+@test "a spare process ends for a forbidden system call, and the log names the call" {
+	[ -z "${SANITIZER-}" ] || skip "built for sanitizers, without a sandbox"
+	captive "$(pgrep -P "$(keeper)")" "execve /bin/true 0 0"
+	log_has 'kpopd-tls\[[0-9]+\]: fatal peer=none error="a spare kpopd-tls was ended for the system call execve"$'
+	tls_open
+	is_of_keeper "$tls"
+	pop_ask QUIT
+}
+
+@test "a kept kpopd-tls that cannot fork, or whose spare process hangs, delays no login" {
+	spare=$(pgrep -P "$(keeper)")
+	inject "$(keeper)" clone,clone3,fork:error=EAGAIN
+	kill -KILL "$spare"
+	tls_open
+	is_of_monitor "$tls"
+	pop_ask QUIT
+	pop_close
+	inject_end
+	inject "$(keeper)" close_range:delay_enter=20000000
+	tls_open
+	is_of_monitor "$tls"
+	pop_ask QUIT
+	pop_close
+	inject_end
+	log_lacks ' (failed|fatal) '
+	await 5 'no_kpopd'
+	tls_open
+	is_of_keeper "$tls"
+}
+
 @test "a signal to the process group of a kept kpopd-tls ends no connection" {
 	keep_end
 	setsid env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --keep-tls -d "$state" \

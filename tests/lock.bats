@@ -533,6 +533,44 @@ only_for_a_removal() {
 	with_locks fcntl only_for_a_removal
 }
 
+# removes_nothing: returns true if the client learns that QUIT removes nothing,
+# and the next session can remove the message.
+removes_nothing() {
+	pop_say QUIT
+	pop_hear '^-ERR'
+	pop_close
+	await 5 '! pgrep -x kpopd >/dev/null'
+	no_journal && spool_is alice one two three || return 1
+	pop_login alice
+	pop_ask "DELE 1"
+	pop_ask QUIT '^\+OK bye, 2 messages left'
+	pop_close
+	spool_is alice two three
+}
+
+without_monitor() {
+	pop_login alice
+	pop_ask "DELE 1"
+	kill -KILL "$(monitor_pid)"
+	removes_nothing
+}
+
+without_fork() {
+	mbox one two three | store alice
+	pop_login alice
+	pop_ask "DELE 1"
+	attach "$(monitor_pid)" -o /dev/null -e trace=clone,clone3,fork \
+	    -e inject=clone,clone3,fork:error=EAGAIN
+	removes_nothing
+	log_has 'fatal .*error="fork: Resource temporarily unavailable"$'
+}
+
+@test "without a dotlock, a session without a monitor, or whose broker cannot be made, removes nothing, and the client learns it" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	with_locks fcntl without_monitor
+	with_locks fcntl,flock without_fork
+}
+
 @test "a program that waits for a lock of a killed session gets it after the removal is finished" {
 	local point points=0 bad=0
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
