@@ -190,7 +190,10 @@ relay_gss_is_ready(void *state)
  * A peer that takes only the smallest tokens gets up to 92 bytes for each
  * RELAY_GSS_LEAST bytes of text. So a piece of 40 KiB becomes 230 KiB.
  */
-const struct relay_codec relay_gss_codec = { .piece = (size_t)40 << 10,
+#define PIECE ((size_t)40 << 10)
+_Static_assert(PIECE <= RELAY_PIECE, "relay.c reads no piece of this size");
+
+const struct relay_codec relay_gss_codec = { .piece = PIECE,
 	.unwrap = relay_gss_unwrap,
 	.wrap = relay_gss_wrap,
 	.finish = relay_gss_finish,

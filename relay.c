@@ -51,7 +51,7 @@
  * has acknowledged all these bytes, and would take a slow client for a dead
  * one.
  */
-#define UNSENT 65536
+#define UNSENT 32768
 
 struct relay {
 	const struct relay_codec *codec;

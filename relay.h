@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RELAY_PIECE ((size_t)128 << 10) /* bytes that are read at once */
-#define RELAY_ROOM ((size_t)256 << 10)  /* bytes that a buffer can hold */
+#define RELAY_PIECE ((size_t)64 << 10) /* bytes that are read at once */
+#define RELAY_ROOM ((size_t)256 << 10) /* bytes that a buffer can hold */
 
 /* Bytes that are still to be sent: data[at] to data[end - 1]. */
 struct relay_buffer {
