@@ -2,7 +2,7 @@
  * Makes a process for each connection with TLS, in a kpopd-tls that is kept.
  *
  * Runs in kpopd-tls: keep_lock, keep_note_files and keep_begin as root, the
- * rest as the TLS user in the jail. A new kpopd-tls needs 10 ms of the
+ * rest as the TLS user in the jail. A new kpopd-tls needs several ms of the
  * processor before it can begin a handshake, because OpenSSL makes its tables
  * and reads the key. A kept kpopd-tls has done that once, and forks. It reads
  * only what monitors send, and only root can connect to its socket. Each
@@ -63,6 +63,7 @@
  */
 #define LIFE_MS INT64_C(3600000)
 #define FILES_MOST 32 /* noted files, at most; further files are not noted */
+
 /* The processes whose status a monitor waits for. */
 static struct kept {
 	pid_t pid;
@@ -251,7 +252,7 @@ spare_is_ready(int wait)
 
 	if (spare.pid == 0 || poll(&p, 1, wait) != 1)
 		return false;
-	n = recv(spare.channel, &line, sizeof(line) - 1, MSG_DONTWAIT);
+	n = packet_receive(spare.channel, &line, sizeof(line) - 1);
 	if (n > 1 && line.kind == LOG_LINE)
 		log_event(line.priority, line.event, "%s", line.text);
 	else if (n > 1)
