@@ -72,6 +72,19 @@ inject_end() {
 	wait "$strace" || true
 }
 
+# served_by_monitor: logs in while inject is at work, and then ends inject.
+# Returns true if the monitor has started the kpopd-tls, without waiting for an
+# answer that does not come.
+served_by_monitor() {
+	tls_open
+	is_of_monitor "$tls"
+	inject_end
+	log_lacks 'does not answer'
+	pop_ask QUIT
+	pop_close
+	await 5 'no_kpopd'
+}
+
 @test "a kept kpopd-tls serves each client by a process with the rights of a new kpopd-tls" {
 	tls_open
 	is_of_keeper "$tls"
@@ -302,26 +315,16 @@ inject_end() {
 
 @test "a kept kpopd-tls that cannot accept a connection ends, and delays no login" {
 	inject "$(keeper)" accept4:error=ENFILE
-	tls_open
-	is_of_monitor "$tls"
+	served_by_monitor
 	await 5 '! kill -0 "$(keeper)" 2>/dev/null'
-	inject_end
-	log_lacks 'does not answer'
 	log_has 'fatal .*error="accepting a monitor: Too many open files in system"$'
-	pop_ask QUIT
 }
 
 @test "a kept kpopd-tls that cannot answer lets the monitor start a kpopd-tls at once, and stays" {
 	spare=$(pgrep -P "$(keeper)")
 	inject "$(keeper)" pidfd_open:error=EMFILE
 	kill -KILL "$spare"
-	tls_open
-	is_of_monitor "$tls"
-	inject_end
-	log_lacks 'does not answer'
-	pop_ask QUIT
-	pop_close
-	await 5 'no_kpopd'
+	served_by_monitor
 	tls_open
 	is_of_keeper "$tls"
 }
@@ -330,14 +333,8 @@ inject_end() {
 	spare=$(pgrep -P "$(keeper)")
 	inject "$(keeper)" close_range:error=ENOSYS
 	kill -KILL "$spare"
-	tls_open
-	is_of_monitor "$tls"
-	inject_end
-	log_lacks 'does not answer'
+	served_by_monitor
 	log_has 'fatal peer=none error="close_range: Function not implemented"$'
-	pop_ask QUIT
-	pop_close
-	await 5 'no_kpopd'
 	tls_open
 	is_of_keeper "$tls"
 }
