@@ -400,13 +400,10 @@ permit_login(struct admission *a, const char *rule)
 	process_leave_client();
 	s->directory = fds[1];
 	/*
-	 * Most sessions remove nothing. So a broker that makes no dotlock is
-	 * started only when the session asks for one.
+	 * Most sessions find no new mail and remove nothing, so they need no
+	 * lock. The broker is started when the session sends its first verb.
 	 */
-	if (setup_broker_can_wait(s))
-		watch_request(a->w, s->locks_to_session);
-	else
-		start_broker(a);
+	watch_request(a->w, s->locks_to_session);
 }
 
 /*

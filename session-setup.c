@@ -66,12 +66,6 @@ setup_close_end(int *locks_end)
 	*locks_end = -1;
 }
 
-bool
-setup_broker_can_wait(const struct session *s)
-{
-	return s->locks_to_session != -1 && !lock_wants_dotlock(&s->locks);
-}
-
 void
 setup_start_broker(struct session *s, struct watch *w)
 {

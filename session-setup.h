@@ -22,12 +22,6 @@ void setup_begin(struct session *s, const struct options *o);
 void setup_prepare(struct session *s);
 
 /*
- * Returns true if the broker need not be started before the session sends it a
- * verb: if it makes no dotlock, and so has no group.
- */
-bool setup_broker_can_wait(const struct session *s);
-
-/*
  * Root: starts the broker if s has a channel for locks. The session, or the
  * recovery of --recover, must have been started before. Closes the broker's end
  * of this channel in this process.

@@ -407,7 +407,7 @@ count_reader_point() {
 # bats test_tags=fault:1-3
 @test "a mail reader that waits for the lock never sees half a removal if the session is killed in QUIT" {
 	# A blind monitor starts no broker. With a dotlock the broker is started
-	# at the login.
+	# when the login makes the list.
 	server_stop
 	server_start
 	if long; then

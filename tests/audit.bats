@@ -107,7 +107,7 @@ no_syslog_socket() {
 
 @test "the monitor refuses to log a login for a session, and a logout for a broker" {
 	mbox one | store alice
-	pop_login alice
+	pop_login_locking alice
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line \
 	    login user=root
 	log_has 'alert .*fatal .*error="the session logged a forbidden event: login"$'

@@ -193,7 +193,7 @@ inherit() {
 # descriptors than in privileges.bats, or ignores other signals than SIGPIPE and
 # SIGXFSZ.
 session_is_clean() {
-	pop_login alice
+	pop_login_locking alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	[ "$(field "$(child_pid)" SigIgn)" = 0000000001001000 ]
 	[ "$(fds "$(child_pid)" | wc -l)" -eq 12 ]

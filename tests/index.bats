@@ -18,12 +18,6 @@ teardown() {
 	end_test
 }
 
-# settle: waits so long that a later change gives the mailbox another time. The
-# kernel's file times have a granularity of some milliseconds.
-settle() {
-	sleep 0.1
-}
-
 # poll: logs in as alice and sends QUIT. Writes the session's system calls to
 # $WORLD/trace. Sets $heard to the answer to PASS.
 poll() {
@@ -240,7 +234,7 @@ killed_login() {
 		make_message $name >"$box/new/170000000${#name}.M1.$name"
 	done
 	chown -R alice: $box
-	settle
+	settle "$box/new"
 	poll
 	[ "$heard" = "+OK 3 messages" ]
 	grep -q '^getdents64(' "$WORLD/trace"
@@ -251,7 +245,7 @@ killed_login() {
 	make_message two >"$box/new/1800000000.M1.four"
 	chown alice: $box/new/*.four
 	mv "$box/new/1700000003.M1.one" "$box/cur/1700000003.M1.one:2,S"
-	settle
+	settle "$box/new"
 	poll
 	[ "$heard" = "+OK 4 messages" ]
 	grep -q '^getdents64(' "$WORLD/trace"

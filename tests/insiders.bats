@@ -66,7 +66,7 @@ forge_sigsys() {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "LeakSanitizer and strace do not go together"
 	mbox one | store alice
-	pop_login alice
+	pop_login_locking alice
 	broker=$(broker_pid) monitor=$(monitor_pid)
 	# The delay makes sure that the monitor never finds the channel empty,
 	# even if $flooder sends slowly.
@@ -94,7 +94,7 @@ forge_sigsys() {
 # bats test_tags=attack:5-4,attack:7-3
 @test "a monitor kills a broker that announces a second time that it finishes a removal" {
 	mbox one | store alice
-	pop_login alice
+	pop_login_locking alice
 	broker=$(broker_pid)
 	standin "$broker" message F ""
 	pop_ask NOOP
@@ -114,7 +114,7 @@ forge_sigsys() {
 	    "session K two=words" "broker F bad\"text"; do
 		read -r who kind text <<<"$case"
 		log_mark
-		pop_login alice
+		pop_login_locking alice
 		standin "$(pid_of "$who")" message "$kind" "$text"
 		log_has "fatal .*error=\"the $who sent a malformed message, and was killed\"\$"
 		pop_close
@@ -188,7 +188,7 @@ begin_asking() {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	mbox one two | store alice
 	spool_keep
-	pop_login alice
+	pop_login_locking alice
 	pop_ask "DELE 1"
 	for pid in "$(child_pid)" "$(broker_pid)"; do
 		forge_sigsys "$pid"
@@ -208,7 +208,7 @@ begin_asking() {
 		    "fchown 5 -1 8"; do
 			mbox one | store alice
 			log_mark
-			pop_login alice
+			pop_login_locking alice
 			captive "$(pid_of "$who")" "$call"
 			log_has "fatal .*the $who was ended for the system call ${call%% *}\"\$"
 			pop_close
@@ -220,7 +220,7 @@ begin_asking() {
 # bats test_tags=attack:5-2,attack:7-5
 @test "the children of a compromised broker end when the broker ends" {
 	mbox one | store alice
-	pop_login alice
+	pop_login_locking alice
 	broker=$(broker_pid)
 	# A clone with 17 (SIGCHLD) is a fork.
 	captive "$broker" "clone 17 0 0 0 0" "clone 17 0 0 0 0"
@@ -239,7 +239,7 @@ begin_asking() {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "LeakSanitizer and strace do not go together"
 	mbox one | store alice
-	pop_login alice
+	pop_login_locking alice
 	session=$(child_pid) broker=$(broker_pid)
 	attach "$broker" -o /dev/null -e trace=recvmsg \
 	    -e inject=recvmsg:delay_exit=2000000
@@ -260,7 +260,7 @@ begin_asking() {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for signal in $(seq 1 31) 34 50 64; do
 		mbox one two | store alice
-		pop_login alice
+		pop_login_locking alice
 		pop_ask "DELE 1"
 		for pid in "$(child_pid)" "$(broker_pid)"; do
 			as_alice "kill -$signal $pid" || :
@@ -362,7 +362,7 @@ begin_asking() {
 	mbox one | store bob
 	realm_logout
 	realm_login bob
-	pop_login bob
+	pop_login_locking bob
 	for pid in "$(child_pid)" "$(broker_pid)" "$(monitor_pid)"; do
 		for attack in "kill -0 $pid" "kill -STOP $pid" \
 		    "kill -KILL -$pid" "prlimit --pid $pid --cpu=1" \
@@ -395,7 +395,7 @@ pidfd_getfd_of() {
 # bats test_tags=attack:4-13,attack:5-12
 @test "a user cannot trace or inspect the session and broker of the user's own mailbox" {
 	mbox one | store alice
-	pop_login alice
+	pop_login_locking alice
 	for pid in "$(child_pid)" "$(broker_pid)"; do
 		for attack in "cat /proc/$pid/mem" "cat /proc/$pid/environ" \
 		    "ls /proc/$pid/fd/" "cat /proc/$pid/syscall" \
@@ -419,7 +419,7 @@ pidfd_getfd_of() {
 	spool_keep
 	while read -r who call; do
 		log_mark
-		pop_login alice
+		pop_login_locking alice
 		captive "$(pid_of "$who")" "$call"
 		log_has "fatal .*the $who was ended for the system call ${call%% *}\"\$"
 		pop_close
@@ -487,7 +487,7 @@ pidfd_getfd_of() {
 # bats test_tags=attack:7-9,attack:7-10
 @test "a monitor has only /dev/null, syslog and its channels, whatever descriptors a compromised child sends" {
 	mbox one | store alice
-	pop_login alice
+	pop_login_locking alice
 	monitor=$(monitor_pid)
 	fds "$monitor"
 	[ "$(others "$monitor")" -eq 3 ]

@@ -72,7 +72,7 @@ login_succeeds() {
 # $monitor and $broker to the pids. The monitor is also stopped, until
 # monitor_sees is called.
 stop_in_quit() {
-	pop_login alice
+	pop_login_locking alice
 	pop_ask "DELE 1"
 	session=$(child_pid) monitor=$(monitor_pid) broker=$(broker_pid)
 	blind_monitor
@@ -172,7 +172,7 @@ others_wait() {
 
 @test "the broker has the user's uid and the spool's group; the session has the user's group only" {
 	local uid gid mail broker session pid
-	pop_login alice
+	pop_login_locking alice
 	uid=$(id -u alice) gid=$(id -g alice)
 	mail=$(getent group mail | cut -d: -f3)
 	broker=$(broker_pid) session=$(child_pid)
@@ -189,7 +189,7 @@ others_wait() {
 	local uid
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	uid=$(id -u alice)
-	pop_login alice
+	pop_login_locking alice
 	attach "$(broker_pid)" -o "$WORLD/broker"
 	pop_ask "DELE 1"
 	pop_ask QUIT
@@ -371,7 +371,7 @@ keeps_lock_file() {
 	rm /var/mail/alice.lock
 	login_succeeds
 	# The broker then makes the dotlock without the spool's group.
-	pop_login alice
+	pop_login_locking alice
 	gid=$(id -g alice)
 	has_gids "$(broker_pid)" "$gid" "$gid"
 	echo $$ >/var/mail/alice.lock
@@ -403,7 +403,7 @@ has_dotlock() {
 	done
 }
 
-@test "kpopd makes no dotlock through a symlink that other users can change, and logs that at each login" {
+@test "kpopd makes no dotlock through a symlink that other users can change, and logs that in each session that needs it" {
 	local gid
 	mkdir -m 755 /run/spool
 	ln -s /var/mail /run/spool/mail
@@ -413,21 +413,23 @@ has_dotlock() {
 	server_start -m "mbox:/run/spool/mail/%u"
 	for _ in 1 2; do
 		log_mark
+		forget_index
 		run pop alice "DELE 9" QUIT
 		[[ $output == *"+OK bye, 3 messages left"* ]]
 		log_count 1 'failed .*what="making the dotlock" path=/run/spool/mail/alice.lock error="a directory in the path is writable by others than root"'
 	done
-	pop_login alice
+	pop_login_locking alice
 	gid=$(id -g alice)
 	has_gids "$(broker_pid)" "$gid" "$gid"
 	pop_ask QUIT
 	pop_hear_end
 }
 
-@test "kpopd logs at each login that only root may write the spool directory, if -l contains dotlock" {
+@test "if only root may write the spool directory, each session that needs the dotlock logs it" {
 	chmod 755 /var/mail
 	for _ in 1 2; do
 		log_mark
+		forget_index
 		run pop alice "DELE 9" QUIT
 		[[ $output == *"+OK bye, 3 messages left"* ]]
 		log_count 1 'failed .*what="making the dotlock" path=/var/mail/alice.lock error="Permission denied"'
@@ -516,21 +518,36 @@ kill_in_removal() {
 	detached
 }
 
-# only_for_a_removal: returns true if the monitor makes a broker for a removal,
-# and for a session that was killed, but for no other session. The broker must
-# finish the removal of a killed session.
-only_for_a_removal() {
+# list_is_kept: makes an index that the next login trusts.
+list_is_kept() {
+	settle
+	run pop alice QUIT
+	[[ ${lines[-1]} == "+OK bye"* ]]
+}
+
+# only_if_needed: returns true if the monitor makes a broker for a removal, and
+# for a session that was killed, but for no poll without new mail. The broker
+# must finish the removal of a killed session.
+only_if_needed() {
+	list_is_kept
+	pop_login alice
+	[ -z "$broker" ]
+	pop_close
 	[ "$(forks pop_ask QUIT)" = 0 ]
 	[ "$(forks kill_session)" = 1 ]
 	[ "$(forks remove_first)" = 1 ]
 	spool_is alice two three
+	list_is_kept
 	[ "$(forks kill_in_removal)" = 1 ]
 	no_journal && spool_is alice three
+	mbox one two three | store alice
 }
 
-@test "without a dotlock, the broker is started only for a removal, or after a session that was killed" {
+@test "the broker is started only for a dotlock or a removal, or after a session that was killed" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	with_locks fcntl only_for_a_removal
+	with_locks fcntl only_if_needed
+	with_locks fcntl,dotlock only_if_needed
+	pop_login_locking alice
 }
 
 # removes_nothing: returns true if the client learns that QUIT removes nothing,
@@ -557,6 +574,7 @@ without_monitor() {
 
 without_fork() {
 	mbox one two three | store alice
+	list_is_kept
 	pop_login alice
 	pop_ask "DELE 1"
 	attach "$(monitor_pid)" -o /dev/null -e trace=clone,clone3,fork \
@@ -565,10 +583,38 @@ without_fork() {
 	log_has 'fatal .*error="fork: Resource temporarily unavailable"$'
 }
 
-@test "without a dotlock, a session without a monitor, or whose broker cannot be made, removes nothing, and the client learns it" {
+@test "a session without a monitor, or whose broker cannot be made, removes nothing, and the client learns it" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	with_locks fcntl without_monitor
 	with_locks fcntl,flock without_fork
+	mbox one two three | store alice
+	list_is_kept
+	with_locks fcntl,dotlock without_monitor
+	with_locks dotlock,fcntl without_fork
+}
+
+@test "if no broker can be started to make the dotlock, the client gets an error, and can log in again" {
+	local tracer
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	# The session waits for the kernel lock before it asks for the dotlock.
+	locker_start
+	locker L
+	pop_open
+	pop_say "USER alice"
+	pop_say "PASS x"
+	log_has 'login '
+	attach "$(monitor_pid)" -o /dev/null -e trace=clone,clone3,fork \
+	    -e inject=clone,clone3,fork:error=EAGAIN
+	locker U
+	pop_hear '^\+OK'
+	pop_hear '^\+OK'
+	pop_hear '^-ERR \[SYS/TEMP\]'
+	detached
+	pop_close
+	log_has 'fatal .*error="fork: Resource temporarily unavailable"$'
+	[ ! -e /var/mail/alice.lock ]
+	login_succeeds
+	spool_is alice one two three
 }
 
 @test "a program that waits for a lock of a killed session gets it after the removal is finished" {
@@ -615,7 +661,7 @@ without_fork() {
 	chown -R alice:alice /home/alice/spool
 	server_stop
 	server_start -m 'mbox:%h/spool/%u'
-	pop_login alice
+	pop_login_locking alice
 	gid=$(id -g alice)
 	has_gids "$(broker_pid)" "$gid" "$gid"
 	echo $$ >/home/alice/spool/alice.lock
@@ -634,18 +680,19 @@ without_fork() {
 	mkdir -p "$WORLD/group/sub"
 	chgrp -R mail "$WORLD/group"
 	chmod -R 2775 "$WORLD/group"
+	cp -p /var/mail/alice "$WORLD/group/sub/"
 	ln -s "$WORLD/group" /home/alice/link
 	gid=$(id -g alice)
 	# Only %h tells kpopd that the mailbox is in a home directory.
 	for mailbox in 'mbox:%h/link/sub/%u' 'mbox:/home/%u/link/sub/%u'; do
 		server_stop
 		server_start -m "$mailbox"
-		pop_login alice
+		pop_login_locking alice
 		has_gids "$(broker_pid)" "$gid" "$gid"
 		pop_ask QUIT
 		pop_hear_end
 	done
-	[ -z "$(ls -A "$WORLD/group/sub")" ]
+	[ "$(ls -A "$WORLD/group/sub")" = alice ]
 }
 
 @test "kpopd obeys an empty dotlock with a time in the future, and removes one that is ten minutes old" {

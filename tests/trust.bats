@@ -43,14 +43,6 @@ overwrite() {
 	    print F shift' /var/mail/alice "$1" "$2"
 }
 
-# settle: waits until the fingerprint of the mailbox is stable. That takes some
-# milliseconds after the last change.
-settle() {
-	local changed
-	changed=$(date -r /var/mail/alice +%s%N)
-	await 5 "[ \$((\$(date +%s%N) - $changed)) -gt 60000000 ]"
-}
-
 # each_size COMMAND …: runs the command twice. The first time, the mailbox is so
 # small that kpopd reads all of it after each change. The second time, the
 # mailbox is too large for that. The function front prints the message that

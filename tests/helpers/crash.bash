@@ -36,8 +36,9 @@ hold_broker() {
 	held_by=$tracer
 }
 
-# hold_next_broker: holds the broker of the next removal. Without a dotlock the
-# monitor starts the broker only for the removal, so strace follows the monitor.
+# hold_next_broker: holds the broker of the next removal. With a dotlock the
+# login has started the broker, because it has made the list. Without a dotlock
+# the monitor starts the broker for the removal, so strace follows the monitor.
 hold_next_broker() {
 	local tracer
 	grep -Eq 'server_args.* -l fcntl( |$)' "$WORLD/xinetd.conf" ||

@@ -54,6 +54,15 @@ spool_is() {
 	    { cat "$(spool "$1")" >&2; return 1; }
 }
 
+# settle [FILE]: waits until the index may trust the time of the file, which is
+# alice's spool by default. The kernel's file times have a granularity of some
+# milliseconds.
+settle() {
+	local changed
+	changed=$(date -r "${1-/var/mail/alice}" +%s%N)
+	await 5 "[ \$((\$(date +%s%N) - $changed)) -gt 60000000 ]"
+}
+
 # forget_index: removes the indexes. The next login must then lock and read the
 # mailbox.
 forget_index() {

@@ -116,6 +116,14 @@ pop_login() {
 	await 5 broker_has_dropped
 }
 
+# pop_login_locking USER: logs in like pop_login. The session must make the list
+# of messages, so it locks the mailbox and has a broker.
+pop_login_locking() {
+	forget_index
+	pop_login "$1"
+	[ -n "$broker" ] || { echo "the session has no broker" >&2; return 1; }
+}
+
 # pop_hear_end [SECONDS]: waits until the server closes the connection.
 pop_hear_end() {
 	local rest
