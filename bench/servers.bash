@@ -341,7 +341,7 @@ find_dovecot() {
 	    while IFS=: read -r user _ uid gid _ home _; do
 		mail=
 		[ "${user#*_}" != maildir ] ||
-		    mail=userdb_mail=maildir:~/Maildir
+		    mail="userdb_mail=maildir:~/Maildir"
 		echo "$user:{PLAIN}bench:$uid:$gid::$home::$mail"
 	done >"$WORLD/dovecot.users"
 	dovecot_configure dovecot </dev/null

@@ -14,18 +14,22 @@ load_server() {
 	source "$BATS_TEST_DIRNAME/helpers/server.bash"
 }
 
-# small_bench: runs one round of every scenario except throughput, with few
-# messages and without the other servers.
+# run_small DIRECTORY [VARIABLE=VALUE ...]: runs one round of every scenario
+# except throughput, with few messages. The variables change that.
+run_small() {
+	mkdir "$1"
+	cp "$top/bench/README.md" "$1"
+	env ROUNDS=1 SETTLE=0 BIG=60 LARGE=30 MIL=100 MAILDIR=20 LOGINS=8 \
+	    ONE=10 PLOT_ROUNDS=1 PLOT_SIZES="1 2" PLOT_MESSAGES="10 100" \
+	    PLOT_FILES="1 10" SCENARIOS="s1 s2 s3 s4 s5 s6 s9 plot" \
+	    KPOPD_BUILD="$KPOPD_BUILD" "${@:2}" \
+	    "$top/bench/run" "$1" >"$1.out" 2>&1 3>&- ||
+	    { cat "$1.out" >&2; return 1; }
+}
+
+# small_bench: measures kpopd without the other servers.
 small_bench() {
-	mkdir "$WORLD/bench"
-	cp "$top/bench/README.md" "$WORLD/bench"
-	WITHOUT_PEERS=yes ROUNDS=1 SETTLE=0 BIG=60 LARGE=30 MIL=100 MAILDIR=20 \
-	    LOGINS=8 ONE=10 \
-	    PLOT_ROUNDS=1 PLOT_SIZES="1 2" PLOT_MESSAGES="10 100" \
-	    PLOT_FILES="1 10" \
-	    SCENARIOS="s1 s2 s3 s4 s5 s6 s9 plot" KPOPD_BUILD=$KPOPD_BUILD \
-	    "$top/bench/run" "$WORLD/bench" >"$WORLD/bench.out" 2>&1 3>&- ||
-	    { cat "$WORLD/bench.out" >&2; return 1; }
+	run_small "$WORLD/bench" WITHOUT_PEERS=yes
 }
 
 # without_figure: prints the rows of the table without a figure for kpopd,
@@ -49,6 +53,27 @@ without_figure() {
 		    "$WORLD/bench/RESULTS.md"
 	done
 	grep -qx '\* popa3d: not installed' "$WORLD/bench/RESULTS.md"
+}
+
+# tuned_figure ROW: prints the figure of tuned Dovecot in this row of the table
+# in $WORLD/peers.
+tuned_figure() {
+	awk -F ' *[|] *' -v row="$1" '$2 == row { print $7 }' \
+	    "$WORLD/peers/RESULTS.md"
+}
+
+@test "the bench measures Dovecot's mbox, its Maildir and its logins in TLS, if Dovecot is installed" {
+	[ -e /usr/lib/dovecot/pop3 ] || skip "Dovecot is not installed"
+	load_server
+	run_small "$WORLD/peers" WITHOUT_PACKAGES=yes SCENARIOS="s1 s2 s5 s9" \
+	    KEPT=no
+	for row in 'S1 eight at once' 'S2 then UIDL' 'S5 the last' \
+	    'S9 Maildir, first open; limit: open, read, close' \
+	    'S9 delete all; limit: unlink'; do
+		[[ $(tuned_figure "$row") =~ ^[0-9.]+$ ]]
+	done
+	[ "$(grep -Ec '^\| Dovecot, tuned \| [0-9.]+ ' \
+	    "$WORLD/peers/RESULTS.md")" -eq 2 ]
 }
 
 # tls_figures WAY: prints how many tables have figures of this way for logins in
