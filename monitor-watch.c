@@ -130,16 +130,21 @@ leave_monitor(struct watch *w)
 	sigprocmask(SIG_UNBLOCK, &child, NULL);
 }
 
-bool
-watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
+int
+watch_try_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 {
 	struct watch_child *c = &w->children[role];
-	int ends[2];
+	int ends[2], error;
 	pid_t pid;
 
 	packet_make_channel(ends);
-	if ((pid = fork()) == -1)
-		fatal("fork");
+	if ((pid = fork()) == -1) {
+		error = errno;
+		close(ends[0]);
+		close(ends[1]);
+		errno = error;
+		return -1;
+	}
 	/*
 	 * The seccomp filters of these children do not permit them to change
 	 * their process group. So if a compromised child makes processes, they
@@ -152,13 +157,23 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 		close(ends[0]);
 		*channel = ends[1];
 		log_through(ends[1]);
-		return true;
+		return 1;
 	}
 	close(ends[1]);
 	*c = (struct watch_child){
 		.pid = pid, .channel = ends[0], .deadline = deadline
 	};
-	return false;
+	return 0;
+}
+
+bool
+watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
+{
+	int is_child = watch_try_fork(w, role, deadline, channel);
+
+	if (is_child == -1)
+		fatal("fork");
+	return is_child == 1;
 }
 
 void

@@ -90,8 +90,16 @@ void watch_begin(struct watch *w);
  * messages to this process. The child is killed at the deadline (absolute ms of
  * CLOCK_MONOTONIC; 0: never). Returns true in the child. The child has its end
  * of the channel in *channel, and its copies of the other channels are closed.
+ * Ends this process if no process can be made.
  */
 bool watch_fork(struct watch *w, enum role role, int64_t deadline,
+    int *channel);
+
+/*
+ * Does the same for a child that the caller can do without. Returns 1 in the
+ * child and 0 in this process, or -1 with errno if no process could be made.
+ */
+int watch_try_fork(struct watch *w, enum role role, int64_t deadline,
     int *channel);
 
 /*

@@ -69,11 +69,18 @@ setup_close_end(int *locks_end)
 void
 setup_start_broker(struct session *s, struct watch *w)
 {
-	int channel;
+	int channel, is_child;
 
 	if (s->locks_to_session == -1)
 		return;
-	if (watch_fork(w, ROLE_BROKER, 0, &channel)) {
+	/*
+	 * Without a broker the session gets no answer to its verb, and tells
+	 * the client. This process must still log the end of the session.
+	 */
+	is_child = watch_try_fork(w, ROLE_BROKER, 0, &channel);
+	if (is_child == -1)
+		log_failed("making a process for the broker");
+	if (is_child == 1) {
 		if (s->login != NULL)
 			explicit_bzero(s->login, sizeof(*s->login));
 		else

@@ -23,8 +23,8 @@ void setup_prepare(struct session *s);
 
 /*
  * Root: starts the broker if s has a channel for locks. The session, or the
- * recovery of --recover, must have been started before. Closes the broker's end
- * of this channel in this process.
+ * recovery of --recover, must have been started before. Logs if no process can
+ * be made. Closes the broker's end of this channel in this process in any case.
  */
 void setup_start_broker(struct session *s, struct watch *w);
 
