@@ -101,10 +101,28 @@ restore() {
 	chmod 660 "/var/mail/$1"
 }
 
+# find_index USER [FIND-OPTION]: prints the paths of kpopd's indexes of the
+# user, or does with them what the option says.
+find_index() {
+	find "$state/users/$(uid "$1")" -name index "${@:2}" 2>/dev/null || :
+}
+
 # forget USER: removes what the servers have stored about the user's mailbox.
 forget() {
-	rm -rf "$state/users/$(uid "$1")/index" "/home/$1/mail" \
-	    "/home/$1"/Maildir/dovecot*
+	rm -rf "/home/$1/mail" "/home/$1"/Maildir/dovecot*
+	find_index "$1" -delete
+}
+
+# first_open SERVER MAILBOX STEP ...: runs a session like client, in which the
+# server opens the mailbox for the first time. SERVER may be a way to a server.
+# Fails if kpopd then has no index, because forget has not removed it either.
+first_open() {
+	local user
+	user=$(owner "$1")_$2
+	forget "$user"
+	client "$@"
+	[ "$(owner "$1")" != kpopd ] || [ -n "$(find_index "$user")" ] ||
+	    fail "kpopd has no index of the mailbox of $user"
 }
 
 # settle: writes everything to the disk, and waits longer than the granularity
@@ -181,9 +199,8 @@ s2() {
 		    "$("$KPOPD_BUILD/bench/floor" scan /var/mail/kpopd_big)"
 		for server in $(taking_part kpopd $others); do
 			! too_slow s2 "$server" || continue
-			forget "${server}_big"
 			warm "${server}_big"
-			client "$server" big STAT UIDL QUIT
+			first_open "$server" big STAT UIDL QUIT
 			sample s2.stat "$server" $((seen[login] + seen[STAT]))
 			sample s2.uidl "$server" "${seen[UIDL]}"
 			sample s2.all "$server" "$(open_time)"
@@ -346,8 +363,7 @@ s6() {
 		for mailbox in s20 mil; do
 			for server in $(taking_part kpopd $others); do
 				! too_slow "s6.$mailbox" "$server" || continue
-				forget "${server}_$mailbox"
-				client "$server" "$mailbox" STAT MEMORY QUIT
+				first_open "$server" "$mailbox" STAT MEMORY QUIT
 				sample "s6.$mailbox.first" "$server" \
 				    "${seen[MEMORY]}"
 				note_slow "s6.$mailbox" "$server" \
@@ -369,6 +385,9 @@ fill_maildir() {
 	chown -R "$1:$1" "/home/$1/Maildir"
 }
 
+# The function that opens a Maildir for each turn.
+declare -A opens=([first]=first_open [again]=client [new]=client)
+
 # maildir_turn TURN SERVER: opens the server's Maildir, or removes all its
 # messages, and records the time.
 maildir_turn() {
@@ -380,8 +399,7 @@ maildir_turn() {
 		[ -z "$(find "$maildir"/{new,cur} -type f)" ] ||
 		    fail "$2 left messages"
 	else
-		[ "$1" != first ] || forget "${2}_maildir"
-		client "$to" maildir STAT UIDL QUIT
+		"${opens[$1]}" "$to" maildir STAT UIDL QUIT
 		sample "s9.$1" "$2" "$(open_time)"
 	fi
 }
@@ -427,8 +445,7 @@ point() {
 	restore "$user" plot
 	settle
 	for _ in $(seq "$PLOT_ROUNDS"); do
-		forget "$user"
-		client "$3" plot STAT UIDL QUIT
+		first_open "$3" plot STAT UIDL QUIT
 		sample "plot.$1.$2.open" "$3" "$(open_time)"
 		[ "$(open_time)" -lt $((SLOW * 1000000000)) ] ||
 		    { most=1; break; }
@@ -492,8 +509,7 @@ maildir_point() {
 	settle
 	for what in first again; do
 		for _ in $(seq "$PLOT_ROUNDS"); do
-			[ $what = again ] || forget "$user"
-			client "$to" maildir STAT UIDL QUIT
+			"${opens[$what]}" "$to" maildir STAT UIDL QUIT
 			sample "plot.$what.$1.maildir" "$2" "$(open_time)"
 		done
 	done
