@@ -187,6 +187,8 @@ silent_peers() {
 
 # logins COUNT: logs in as alice COUNT times, one after the other. Sets $took to
 # the seconds that this takes. Stops at the first login that fails, and fails.
+# logins COUNT [CLIENT-OPTION ...]: logs in COUNT times as alice. Sets $took to
+# the seconds. The options are those of bench/client.
 logins() {
 	local begin=$SECONDS
 	mkdir -p "$WORLD/tickets"
@@ -194,8 +196,8 @@ logins() {
 	    alice
 	for _ in $(seq $(($1 / 100))); do
 		"$KPOPD_BUILD/bench/client" -a kpop -t "$WORLD/tickets" \
-		    -w kpopd -n 100 mail.kpopd.test 1109 alice STAT QUIT \
-		    >"$WORLD/client" || return
+		    -w kpopd -n 100 "${@:2}" mail.kpopd.test 1109 alice STAT \
+		    QUIT >"$WORLD/client" || return
 	done
 	took=$((SECONDS - begin))
 }
@@ -241,4 +243,45 @@ all_logged() {
 	[ -n "${SANITIZER-}" ] ||
 	    [ "$(private "$listener")" -le $((memory + 64)) ]
 	all_logged $count
+}
+
+# has_only_spare KEEPER: returns true if the kept kpopd-tls has its spare
+# process and no process of a connection.
+has_only_spare() {
+	local children
+	mapfile -t children < <(pgrep -P "$1")
+	[ "${#children[@]}" -eq 1 ] && is_spare "${children[0]}"
+}
+
+# faults_below PID: prints how many page faults the children of the process had
+# that have ended.
+faults_below() {
+	sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 9
+}
+
+@test "none of ten thousand logins in TLS by a kept kpopd-tls fails, and they leave it no process, descriptor, file or memory" {
+	count=200
+	! long || count=10000
+	tls_make
+	start_listener -a 1000:1000:100000:0 $(tls_options)
+	pop alice --tls -C "$WORLD/tls/ca.pem" QUIT >/dev/null
+	listener=$(pgrep -o -x kpopd)
+	await 20 'keeper=$(pgrep -x kpopd-tls -P "$listener") &&
+	    has_only_spare "$keeper"'
+	logins 100 -l tls
+	await 10 'has_only_spare "$keeper"'
+	left_behind "$keeper" 1 >"$WORLD/before"
+	memory=$(private "$keeper") faults=$(faults_below "$keeper")
+	log_mark
+	logins $count -l tls
+	await 10 'has_only_spare "$keeper"'
+	echo "# load: $count logins in TLS in $took s; the memory of the kept" \
+	    "kpopd-tls was $memory KiB, then $(private "$keeper") KiB" >&3
+	left_behind "$keeper" 1 >"$WORLD/after"
+	diff "$WORLD/before" "$WORLD/after"
+	[ -n "${SANITIZER-}" ] ||
+	    [ "$(private "$keeper")" -le $((memory + 64)) ]
+	all_logged $count
+	# Each process that the kept kpopd-tls has made causes page faults.
+	[ $(($(faults_below "$keeper") - faults)) -ge $((20 * count)) ]
 }
