@@ -115,7 +115,8 @@ forget() {
 
 # first_open SERVER MAILBOX STEP ...: runs a session like client, in which the
 # server opens the mailbox for the first time. SERVER may be a way to a server.
-# Fails if kpopd then has no index, because forget has not removed it either.
+# Fails if kpopd has made no file named index. Then kpopd stores what it knows
+# elsewhere, and forget has not removed that.
 first_open() {
 	local user
 	user=$(owner "$1")_$2

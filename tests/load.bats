@@ -185,10 +185,9 @@ silent_peers() {
 	silent_peers 1010 wait
 }
 
-# logins COUNT: logs in as alice COUNT times, one after the other. Sets $took to
-# the seconds that this takes. Stops at the first login that fails, and fails.
-# logins COUNT [CLIENT-OPTION ...]: logs in COUNT times as alice. Sets $took to
-# the seconds. The options are those of bench/client.
+# logins COUNT [CLIENT-OPTION ...]: logs in as alice COUNT times, one after the
+# other, with these options of bench/client. Sets $took to the seconds that this
+# takes. Stops at the first login that fails, and fails.
 logins() {
 	local begin=$SECONDS
 	mkdir -p "$WORLD/tickets"
@@ -245,16 +244,8 @@ all_logged() {
 	all_logged $count
 }
 
-# has_only_spare KEEPER: returns true if the kept kpopd-tls has its spare
-# process and no process of a connection.
-has_only_spare() {
-	local children
-	mapfile -t children < <(pgrep -P "$1")
-	[ "${#children[@]}" -eq 1 ] && is_spare "${children[0]}"
-}
-
-# faults_below PID: prints how many page faults the children of the process had
-# that have ended.
+# faults_below PID: prints the number of page faults of those children of the
+# process that have ended.
 faults_below() {
 	sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 9
 }
@@ -282,6 +273,7 @@ faults_below() {
 	[ -n "${SANITIZER-}" ] ||
 	    [ "$(private "$keeper")" -le $((memory + 64)) ]
 	all_logged $count
-	# Each process that the kept kpopd-tls has made causes page faults.
+	# The kept kpopd-tls has made a process for each login: every process
+	# causes page faults.
 	[ $(($(faults_below "$keeper") - faults)) -ge $((20 * count)) ]
 }

@@ -48,6 +48,14 @@ is_spare() {
 	    [ "$(sockets "$1" 2>/dev/null)" = 1 ]
 }
 
+# has_only_spare PID: returns true if the kept kpopd-tls with this pid has its
+# spare process, and no process of a connection.
+has_only_spare() {
+	local children
+	mapfile -t children < <(pgrep -P "$1")
+	[ "${#children[@]}" -eq 1 ] && is_spare "${children[0]}"
+}
+
 # kpopds: prints the pids of the processes of kpopd and kpopd-tls, except a kept
 # kpopd-tls and its spare process.
 kpopds() {

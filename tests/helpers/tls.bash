@@ -134,8 +134,7 @@ keeper() {
 # kept_tls_is_ready: returns true if the kept kpopd-tls has its spare process
 # ready. Then it takes requests.
 kept_tls_is_ready() {
-	local spare
-	spare=$(pgrep -P "$(keeper)") && is_spare "$spare"
+	has_only_spare "$(keeper)"
 }
 
 # keep_end: ends the kept kpopd-tls that keep_tls has started.
