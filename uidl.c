@@ -1,6 +1,6 @@
 /*
  * Writes a hash as text, for a unique id and for the name of a state directory
- * (maildrop-state.c).
+ * (maildrop-state.c). Checks the form of unique ids.
  *
  * Runs in the session, in the recovery and in the broker, as the owner of the
  * mailbox; pure computation.
@@ -31,4 +31,14 @@ uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_HASH_TEXT + 1])
 	*id++ = digits[*h >> 2];
 	*id++ = digits[*h << 4 & 63];
 	*id = '\0';
+}
+
+bool
+uidl_is_valid(const char *p, size_t n)
+{
+	if (n == 0 || n >= UIDL_SIZE)
+		return false;
+	while (n > 0 && p[n - 1] >= 0x21 && p[n - 1] <= 0x7e)
+		n--;
+	return n == 0;
 }

@@ -2,6 +2,8 @@
 #ifndef UIDL_H
 #define UIDL_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* RFC 1939 §7: at most 70 characters of 0x21 … 0x7e; and a NUL */
@@ -12,5 +14,11 @@
 /* Writes a hash as base64url without padding (RFC 4648 §5), with a NUL. */
 void uidl_write(const unsigned char hash[UIDL_HASH],
     char id[UIDL_HASH_TEXT + 1]);
+
+/*
+ * Returns true if the n bytes at p can be a unique id: 1 to 70 characters of
+ * 0x21 … 0x7e (RFC 1939 §7).
+ */
+bool uidl_is_valid(const char *p, size_t n);
 
 #endif
