@@ -16,7 +16,7 @@ struct by_hand {
 	void (*run)(const struct session *s, int channel); /* does not return */
 	/* how long it may need for the session lock */
 	int64_t enter_ms;
-	/* The time for the lock begins with MESSAGE_LISTED, not at the start. */
+	/* its time begins with MESSAGE_LISTED, not at the start */
 	bool has_list;
 	/* how long it may need after MESSAGE_LOCKED */
 	int64_t work_ms;
