@@ -437,6 +437,15 @@ wrong() {
 	tracer=$!
 	await 10 '[ -e "$(map).tmp" ]' || { kill -KILL $tracer; return 1; }
 	run pop alice STAT QUIT
+	# It has the user's rights only, and the filter of a session.
+	importer=$(pgrep -x -o kpopd -u alice)
+	grep -E '^(Uid|CapEff|NoNewPrivs|Seccomp):' "/proc/$importer/status"
+	grep -Eq "^Uid:(.$(id -u alice)){4}\$" "/proc/$importer/status"
+	grep -Eq '^CapEff:.0*$' "/proc/$importer/status"
+	grep -Eq '^Seccomp:.2$' "/proc/$importer/status"
+	ls -l "/proc/$importer/fd" >"$WORLD/files"
+	[ "$(grep -c ' [012] -> /dev/null$' "$WORLD/files")" -eq 3 ]
+	refute grep -F "$WORLD/list" "$WORLD/files"
 	# Without strace the import goes on.
 	kill -KILL $tracer
 	wait $tracer || true
@@ -601,9 +610,20 @@ fails_at() {
 	[ ! -L "$(map)" ]
 	[ "$(cat "$secret")" = "root's" ]
 	# In place of the state directory.
-	mv "$(dirname "$(map)")" /home/alice/stolen
-	ln -s /home/alice/stolen "$(dirname "$(map)")" 2>/dev/null || true
-	rm -rf /home/alice/stolen
+	rm "$(map)"
+	mkdir "$WORLD/elsewhere"
+	chown alice "$WORLD/elsewhere"
+	where=$(dirname "$(map)")
+	mv "$where" "$where.real"
+	ln -s "$WORLD/elsewhere" "$where"
+	run import
+	[ "$status" -eq 1 ]
+	[ -z "$(ls "$WORLD/elsewhere")" ]
+	rm "$where"
+	mv "$where.real" "$where"
+	rmdir "$WORLD/elsewhere"
+	import
+	ids_are old1
 }
 
 @test "an import is right while mail arrives in a Maildir and its files are renamed" {
