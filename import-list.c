@@ -163,6 +163,16 @@ read_listed(const char *p, size_t n, struct import_line *line,
 	return NULL;
 }
 
+/* Makes space for more lines. */
+static void
+reserve_lines(struct import_list *l, size_t *room)
+{
+	*room = *room == 0 ? 1024 : *room * 2;
+	l->lines = reallocarray(l->lines, *room, sizeof(*l->lines));
+	if (l->lines == NULL)
+		fatal("a list of %zu ids", *room);
+}
+
 /*
  * Appends a line, unless an earlier line has its id. Returns false if the list
  * has too many ids.
@@ -180,13 +190,9 @@ append_line(struct import_list *l, const struct import_line *line,
 	snprintf(number, sizeof(number), "%u", (unsigned)line->number);
 	if (!uidl_map_add(l->ids, number, id))
 		return false;
-	if (l->count == *room) {
-		*room = *room == 0 ? 1024 : *room * 2;
-		l->lines = reallocarray(l->lines, *room, sizeof(*l->lines));
-		if (l->lines == NULL)
-			fatal("a list of %zu ids", *room);
-	}
 	l->lines[l->count++] = *line;
+	if (l->count == *room)
+		reserve_lines(l, room);
 	return true;
 }
 
@@ -198,6 +204,7 @@ read_lines(struct reader *r, struct import_list *l)
 	const char *text, *why;
 	int result;
 
+	reserve_lines(l, &room);
 	for (uint32_t number = 2;; number++) {
 		struct import_line line = { .number = number };
 		char id[UIDL_SIZE];

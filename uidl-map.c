@@ -114,14 +114,14 @@ resize_table(const struct uidl_map *m, struct id_table *t, size_t size)
 
 	if (new.slots == NULL)
 		fatal("the map of unique ids with %zu lines", m->count);
-	for (const struct id_slot *s = t->slots; s < t->slots + t->size; s++) {
-		size_t i = s->hash;
+	for (size_t k = 0; k < t->size; k++) {
+		size_t i = t->slots[k].hash;
 
-		if (s->at == 0)
+		if (t->slots[k].at == 0)
 			continue;
 		while (new.slots[i & (size - 1)].at != 0)
 			i++;
-		new.slots[i & (size - 1)] = *s;
+		new.slots[i & (size - 1)] = t->slots[k];
 	}
 	free(t->slots);
 	*t = new;
