@@ -26,7 +26,8 @@ teardown() {
 }
 
 # each_format FUNCTION: runs the function for each format. Before each run,
-# empties the mailbox and makes procmail deliver to that mailbox.
+# empties the mailbox and makes procmail deliver to that mailbox. The function
+# must not be part of a condition; otherwise its checks could not fail.
 each_format() {
 	for format in "${!formats[@]}"; do
 		teardown
@@ -35,7 +36,8 @@ each_format() {
 		server_start -m "$format"
 		echo "DEFAULT=${formats[$format]}" >/home/alice/.procmailrc
 		chown alice: /home/alice/.procmailrc
-		"$1" || { echo "with $format" >&2; return 1; }
+		echo "$format:"
+		"$1"
 	done
 }
 
@@ -131,28 +133,28 @@ imported_ids_are_given() {
 	[ "${lines[1]}" = "alice: without a message: 1 of 4 lines" ]
 	[ "${#lines[@]}" -eq 2 ]
 	log_has 'import peer=none user=alice messages=3 ids=3 lines=4$'
-	ids_are old1 old2 old3 || return
+	ids_are old1 old2 old3
 	# The ids do not depend on the index.
 	forget_index
-	ids_are old1 old2 old3 || return
+	ids_are old1 old2 old3
 	make_message four | deliver alice
-	ids_are old1 old2 old3 '*' || return
+	ids_are old1 old2 old3 '*'
 	run pop alice "UIDL 2" "RETR 2" "DELE 2" QUIT
 	[[ $output == *"+OK 2 old2"* && $output == *"two line 3"* &&
-	    $output == *"+OK bye, 3 messages left" ]] || return
-	ids_are old1 old3 '*' || return
+	    $output == *"+OK bye, 3 messages left" ]]
+	ids_are old1 old3 '*'
 	# The new message has its own id, as it would have without an import.
 	own=$(ids)
 	mv "$(map)" "$WORLD/map"
-	[ "${own##* }" = "$(ids | sed 's/.* //')" ] || return
-	refute ids_are old1 old3 '*' 2>/dev/null || return
+	[ "${own##* }" = "$(ids | sed 's/.* //')" ]
+	refute ids_are old1 old3 '*'
 	mv "$WORLD/map" "$(map)"
 	# The next import drops the line of the removed message.
 	grep -q ' old2$' "$(map)"
 	run import
 	[ "$status" -eq 0 ]
-	ids_are old1 old3 '*' || return
-	refute grep -q ' old2$' "$(map)" || return
+	ids_are old1 old3 '*'
+	refute grep -q ' old2$' "$(map)"
 	[ "$(wc -l <"$(map)")" -eq 3 ]
 }
 
