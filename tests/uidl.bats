@@ -214,6 +214,30 @@ similar_messages_match() {
 	each_format similar_messages_match
 }
 
+@test "a session looks for a map once, at its first UIDL" {
+	put_all one two
+	list one=old1
+	for mapped in no yes; do
+		[ $mapped = no ] || import
+		pop alice QUIT
+		pop_login alice
+		attach "$(child_pid)" -o "$WORLD/calls" -e trace=open,openat
+		pop_ask STAT
+		pop_ask "LIST 1"
+		pop_ask "DELE 1"
+		pop_ask RSET
+		[ "$(calls_in "$WORLD/calls" | wc -l)" -eq 0 ]
+		pop_ask "UIDL 1"
+		pop_ask "UIDL 2"
+		pop_ask "UIDL 1"
+		[ "$(calls_in "$WORLD/calls")" = "openat 1" ]
+		grep -q '"uidl"' "$WORLD/calls"
+		pop_ask QUIT
+		pop_close
+		detached
+	done
+}
+
 @test "messages that a mail reader has marked, or that were stored with CRLF, get their ids" {
 	make_message one | sed '3i Status: RO\nX-UID: 77\nX-Keywords: a b' \
 	    >"$WORLD/letter"

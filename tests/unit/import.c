@@ -19,9 +19,9 @@
 
 /*
  * Messages and lines as texts. A letter is a header, in upper case a weak one.
- * A digit is a body, "-" a line without the hash of a body. "!" after a message:
- * it is kept; "?": it cannot be read. A line's id is its number in the list,
- * from 0. "=" after a line: the id is known.
+ * A digit is a body, "-" a line without the hash of a body. "!" after a
+ * message: it is kept; "?": it cannot be read. A line's id is its number in the
+ * list, from 0. "=" after a line: the id is known.
  *
  * result: for each message the line it gets, or ".".
  */
