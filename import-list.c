@@ -9,10 +9,12 @@
  *	kpopd uidl list 1
  *	HEADER BODY OLD
  *	...
+ *	end COUNT
  *
  * HEADER is the hash of a message's header in 22 characters (uidl_write), BODY
  * that of its body in 16 hexadecimal digits, or "-". OLD is the id. The lines
- * are in the order of the server. A line may end with CRLF, because no id
+ * are in the order of the server. COUNT is their number; without the last line
+ * the list is not whole. A line may end with CRLF, because no id
  * contains a CR.
  *
  * RFC 1939 §7 permits a server to give equal messages one id. The lines with an
@@ -196,6 +198,32 @@ append_line(struct import_list *l, const struct import_line *line,
 	return true;
 }
 
+/*
+ * Checks the line that follows `count` others, after the first line, and is the
+ * last one. Returns 0 or -1.
+ */
+static int
+read_end(struct reader *r, struct import_list *l, uint32_t count,
+    const char *text, size_t n)
+{
+	static char why[64];
+	char end[32];
+
+	snprintf(end, sizeof(end), "end %u", (unsigned)count);
+	if (n != strlen(end) || memcmp(text, end, n) != 0) {
+		snprintf(why, sizeof(why), "it must be: %s", end);
+		return refuse_list(l, count + 2, why);
+	}
+	switch (next_line(r, l, count + 3, &text, &n)) {
+	case 0:
+		return 0;
+	case 1:
+		return refuse_list(l, count + 3, "it comes after the end");
+	default:
+		return -1;
+	}
+}
+
 /* Reads the lines after the first. Returns 0 or -1. */
 static int
 read_lines(struct reader *r, struct import_list *l)
@@ -209,8 +237,13 @@ read_lines(struct reader *r, struct import_list *l)
 		struct import_line line = { .number = number };
 		char id[UIDL_SIZE];
 
-		if ((result = next_line(r, l, number, &text, &n)) != 1)
-			return result;
+		if ((result = next_line(r, l, number, &text, &n)) == -1)
+			return -1;
+		/* The hash of a header may begin with "end". */
+		if (result == 0 || (n == 3 && memcmp(text, "end", 3) == 0) ||
+		    (n > 3 && memcmp(text, "end ", 4) == 0))
+			return read_end(r, l, number - 2, text,
+			    result == 0 ? 0 : n);
 		if ((why = read_listed(text, n, &line, id)) != NULL)
 			return refuse_list(l, number, why);
 		if (!append_line(l, &line, id, &room))

@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -176,6 +177,29 @@ is_list_line(const struct fuzz_line *l)
 	return is_id(&id) && !(w[1].n == 16 && is_zero);
 }
 
+/* Returns true if the first word of the line is "end". */
+static bool
+begins_end(const struct fuzz_line *l)
+{
+	return l->ends &&
+	    (is_word(&l->words[0], "end") ||
+		(l->count == 1 && is_word(&l->words[0], "end\r")));
+}
+
+/* Returns true if this is the line after `count` lines. */
+static bool
+is_end(const struct fuzz_line *l, size_t count)
+{
+	struct word number = l->words[1];
+	char text[24];
+
+	snprintf(text, sizeof(text), "%zu", count);
+	if (number.n > 0 && number.p[number.n - 1] == '\r')
+		number.n--;
+	return l->ends && l->count == 2 && is_word(&l->words[0], "end") &&
+	    is_word(&number, text);
+}
+
 /* Compares what import_list_read has made of the input. */
 static void
 check_list(const struct import_list *l, int result)
@@ -187,13 +211,20 @@ check_list(const struct import_list *l, int result)
 		lines[0].words[3].n = 1;
 	if (!has_first_line("list"))
 		wrong = 1;
-	for (size_t i = 1; wrong == 0 && i < line_count; i++)
+	for (size_t i = 1; wrong == 0; i++) {
+		if (i == line_count || begins_end(&lines[i])) {
+			wrong = i < line_count && is_end(&lines[i], i - 1) ?
+			    (i + 1 < line_count ? i + 2 : 0) :
+			    i + 1;
+			break;
+		}
 		if (!is_list_line(&lines[i]))
 			wrong = i + 1;
+	}
 	HOLDS(l->wrong == wrong && (result == -1) == (wrong != 0));
 	HOLDS((l->why != NULL) == (wrong != 0));
 	if (result == 0)
-		HOLDS(l->count + l->repeated == line_count - 1 &&
+		HOLDS(l->count + l->repeated == line_count - 2 &&
 		    uidl_map_count(l->ids) == l->count);
 	fuzz_let_in += result == 0 && l->count > 0;
 }

@@ -175,6 +175,7 @@ fetch() {
 			make_message $name |
 			    "$KPOPD_BUILD/tests/programs/uidl-list" "old-$name"
 		done
+		echo "end 2"
 	} >"$root/root/alice.list"
 	{
 		echo cd /root

@@ -68,15 +68,18 @@ line() {
 	"$KPOPD_BUILD/tests/programs/uidl-list" "$@"
 }
 
+# list_lines: writes a list with the lines that it reads to $WORLD/list.
+list_lines() {
+	awk 'BEGIN { print "kpopd uidl list 1" } { print }
+		END { print "end " NR }' >"$WORLD/list"
+}
+
 # list NAME=ID ...: writes a list of these messages to $WORLD/list.
 list() {
 	local pair
-	{
-		echo "kpopd uidl list 1"
-		for pair; do
-			make_message "${pair%%=*}" | line "${pair#*=}"
-		done
-	} >"$WORLD/list"
+	for pair; do
+		make_message "${pair%%=*}" | line "${pair#*=}"
+	done | list_lines
 }
 
 # import [OPTION ...]: imports $WORLD/list for alice.
@@ -176,7 +179,6 @@ similar_messages_match() {
 		put $((++n)) "$WORLD/$file"
 	done
 	{
-		echo "kpopd uidl list 1"
 		line -b w2 <"$WORLD/weak2"
 		line -b s2 <"$WORLD/same2"
 		line -b w1 <"$WORLD/weak1"
@@ -184,7 +186,7 @@ similar_messages_match() {
 		line -b w1b <"$WORLD/weak1"
 		# Neither a body nor a header that identifies the message.
 		line w3 <"$WORLD/weak3"
-	} >"$WORLD/list"
+	} | list_lines
 	run report
 	echo "$output"
 	[ "$status" -eq 0 ]
@@ -201,10 +203,9 @@ similar_messages_match() {
 	# A line without a body matches none of several different messages.
 	rm "$(map)"
 	{
-		echo "kpopd uidl list 1"
 		line s <"$WORLD/same1"
 		line -b w3 <"$WORLD/weak3"
-	} >"$WORLD/list"
+	} | list_lines
 	import
 	ids_are '*' '*' '*' '*' '*' '*' w3
 	[[ " $(ids) " != *" s "* ]]
@@ -390,8 +391,21 @@ wrong() {
 	run "$KPOPD_BUILD/kpopd" --import-uidl alice -d "$state" </tmp
 	[ "$status" -eq 3 ]
 	[ "$output" = "alice: the list: it cannot be read" ]
+	# A list that is not whole, or is two lists.
+	wrong 2 "it must be: end 0" <<<"$begin"
+	wrong 3 "it must be: end 1" <<<"$begin"$'\n'"$good"
+	for id in end "end " "end 0" "end 2" "end 01" "end 1 " "end 1 2"; do
+		wrong 3 "it must be: end 1" <<<"$begin"$'\n'"$good"$'\n'"$id"
+	done
+	wrong 4 "it comes after the end" \
+	    <<<"$begin"$'\n'"$good"$'\n'"end 1"$'\n'"$good"
+	wrong 4 "it comes after the end" \
+	    <<<"$begin"$'\n'"$good"$'\n'"end 1"$'\n'
+	wrong 3 "$no_header" <<<"$begin"$'\n'"$good"$'\n'ending
+	# The hash of a header may begin with this word.
+	wrong 3 "it must be: end 1" <<<"$begin"$'\n'"end${good:3}"
 	# The line ends of an editor are no mistake.
-	sed 's/$/\r/' <<<"$begin"$'\n'"$good" >"$WORLD/list"
+	sed 's/$/\r/' <<<"$begin"$'\n'"$good"$'\n'"end 1" >"$WORLD/list"
 	import
 	ids_are old1 old2
 }
@@ -405,10 +419,7 @@ wrong() {
 	says "with the id of an earlier line: 2 of 3 lines"
 	ids_are same '*'
 	rm "$(map)"
-	{
-		echo "kpopd uidl list 1"
-		yes "$(make_message two | line same)" | head -n 1000000
-	} >"$WORLD/list"
+	yes "$(make_message two | line same)" | head -n 1000000 | list_lines
 	run import
 	says "with the id of an earlier line: 999999 of 1000000 lines"
 	ids_are '*' same
@@ -581,7 +592,7 @@ fails_at() {
 	    --uidl-report alice <"$WORLD/list"
 	[ "$status" -eq 2 ]
 	[[ $output == *"--uidl-report needs root"* ]]
-	socat EXEC:"$KPOPD_BUILD/kpopd --import-uidl alice" /dev/null
+	run socat EXEC:"$KPOPD_BUILD/kpopd --import-uidl alice" /dev/null
 	log_has 'fatal .*--import-uidl serves no client'
 }
 
@@ -681,10 +692,7 @@ fails_at() {
 	perl -e 'for my $i (1 .. 100_000) { print "From a\@b Mon Nov 23 05:00:00 2026\nMessage-ID: <$i\@b>\n\nbody\n\n" }' |
 	    store alice
 	ids | tr ' ' '\n' >"$WORLD/own"
-	{
-		echo "kpopd uidl list 1"
-		awk '{ print $1, "-", "old" NR }' "$WORLD/own" | shuf
-	} >"$WORLD/list"
+	awk '{ print $1, "-", "old" NR }' "$WORLD/own" | shuf | list_lines
 	run import
 	echo "$output"
 	[ "$output" = \
