@@ -33,7 +33,7 @@
  *	monitor-watch.c monitor.c options-file.c options-table.c
  *	options.c packet.c path.c preauth.c privsep.c process.c
  *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
- *	sandbox.c sasl.c session-setup.c state.c
+ *	sandbox.c sasl.c session-setup.c state.c uidl-scheme.c uidl.c
  */
 #include "config.h"
 
