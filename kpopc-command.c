@@ -72,9 +72,10 @@ command_read_password(const char *file, char password[LINE_USER + 1])
 		n += got > 0 ? (size_t)got : 0;
 	}
 	close(fd);
+	if (memchr(text, '\n', n) != NULL)
+		n = (size_t)((char *)memchr(text, '\n', n) - text);
 	text[n] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	if (!login_is_word(text))
+	if (strlen(text) != n || !login_is_word(text))
 		errx(EXIT_REFUSED,
 		    "%s: the first line is not a password of 1 to %d bytes "
 		    "without control characters",

@@ -46,3 +46,52 @@ dovecot_does() {
 	    -c $WORLD/dovecot.conf $1 $(dovecot_self) ${2-}" \
 	    2>"$WORLD/dovecot.err" || { cat "$WORLD/dovecot.err"; return 1; }
 }
+
+# dovecot_serve SETTING ...: starts Dovecot with these settings. It serves POP3
+# on port 2101, with STLS, and TLS on port 2102. Each account has the password
+# "none". The master user "master" has the password "secret", and logs in as
+# alice with the name "alice*master".
+dovecot_serve() {
+	printf 'master:{PLAIN}secret\n' >"$WORLD/dovecot.masters"
+	{
+		! dovecot_is_new || printf '%s\n' \
+		    "dovecot_config_version = 2.4.0" \
+		    "dovecot_storage_version = 2.4.0"
+		printf '%s\n' "$@" "base_dir = $WORLD/dovecot.run" \
+		    "log_path = $WORLD/dovecot.log" "protocols = pop3" \
+		    "listen = 127.0.0.1" "first_valid_uid = 1" \
+		    "mail_privileged_group = mail" "ssl = yes" \
+		    "auth_master_user_separator = *" "service pop3-login {" \
+		    "inet_listener pop3 {" "port = 2101" "}" \
+		    "inet_listener pop3s {" "port = 2102" "}" "}"
+		if dovecot_is_new; then
+			printf '%s\n' "ssl_server_cert_file = $WORLD/tls/server.pem" \
+			    "ssl_server_key_file = $WORLD/tls/server.key" \
+			    "passdb masters {" "driver = passwd-file" \
+			    "passwd_file_path = $WORLD/dovecot.masters" \
+			    "master = yes" "}" "passdb static {" \
+			    "password = none" "}" "userdb passwd {" "}"
+		else
+			printf '%s\n' "ssl_cert = <$WORLD/tls/server.pem" \
+			    "ssl_key = <$WORLD/tls/server.key" "passdb {" \
+			    "driver = passwd-file" "master = yes" \
+			    "args = $WORLD/dovecot.masters" "}" "passdb {" \
+			    "driver = static" "args = password=none" "}" \
+			    "userdb {" "driver = passwd" "}"
+		fi
+	} >"$WORLD/dovecot.conf"
+	chmod 755 "$WORLD"
+	chmod 644 "$WORLD"/dovecot.{conf,masters}
+	/usr/sbin/dovecot -F -c "$WORLD/dovecot.conf" 3>&- \
+	    >"$WORLD/dovecot.err" 2>&1 &
+	dovecot_pid=$!
+	await 10 'ss -Hltn sport = 2102 | grep -q .' ||
+	    { cat "$WORLD"/dovecot.{err,log} >&2; return 1; }
+}
+
+# dovecot_end: ends the Dovecot that dovecot_serve has started.
+dovecot_end() {
+	[ -n "${dovecot_pid-}" ] || return 0
+	kill "$dovecot_pid" 2>/dev/null || true
+	await 10 '! ss -Hltn "sport = 2101 or sport = 2102" | grep -q .'
+}

@@ -1,8 +1,8 @@
-# An old POP3 server on standard input and output, for kpopc --uidl-map:
-# perl old-server.pl MBOX [PERL]. map.bats runs it.
+# A POP3 server on standard input and output, as kpopc --uidl-map finds an old
+# one: perl map-server.pl MBOX [PERL]. map.bats runs it.
 #
 # Serves the messages of MBOX, which has LF line ends, with the ids "old-N".
-# Knows CAPA, USER, PASS, UIDL, TOP and QUIT. $OLD_LOG names a file that records
+# Knows CAPA, USER, PASS, UIDL, TOP and QUIT. $MAP_LOG names a file that records
 # the client's commands. If a client sends the next command before it has the
 # answer to the last one, the server records "early".
 #
@@ -19,7 +19,7 @@ my @messages = split /^From [^\n]*\n/m, do {
 	<$f> // '';
 };
 shift @messages;
-open my $log, '>>', $ENV{OLD_LOG} // '/dev/null' or die $!;
+open my $log, '>>', $ENV{MAP_LOG} // '/dev/null' or die $!;
 $log->autoflush(1);
 $| = 1;
 binmode STDOUT;
