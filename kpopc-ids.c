@@ -52,7 +52,7 @@ ids_add(struct ids *ids, const char *line)
 	if (!uidl_is_valid(id, strlen(id)))
 		return "an id is not of 1 to 70 characters without blanks";
 	if (ids->count == IDS_MOST)
-		return "the mailbox has more than 1000000 messages";
+		return "the mailbox has too many messages";
 	if (ids->count == ids->room) {
 		ids->room = ids->room == 0 ? ROOM : ids->room * 2;
 		ids->all = reallocarray(ids->all, ids->room, sizeof(*ids->all));

@@ -35,7 +35,7 @@ await_server(const struct reader *r)
 	int n = poll(&p, 1, (int)(r->silence * 1000));
 
 	if (n == 0)
-		errx(EXIT_BROKEN, "%s: the server sent nothing for %ld seconds",
+		errx(EXIT_BROKEN, "%s: the server sent nothing for %ld s",
 		    r->command, r->silence);
 	if (n == -1 && errno != EINTR)
 		err(EXIT_BROKEN, "poll");

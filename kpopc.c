@@ -49,10 +49,8 @@ usage(const struct options *o, const char *wrong)
 	    "       kpopc --probe [-c seconds] [-l user] [-t seconds]"
 	    " [-w seconds]\n             [option ...] host [port]\n"
 	    "       kpopc --uidl-map [-l user] [-t seconds]"
-	    " [--password-file file]\n"
-	    "             [option ...] host [port]\n"
-	    "       kpopc --uidl-map --command command"
-	    " [-l user --password-file file]\n             [-t seconds]\n";
+	    " [--command command]\n             [--password-file file]"
+	    " [option ...] [host [port]]\n";
 	char reason[TEXT_MAX];
 
 	snprintf(reason, sizeof(reason), "wrong usage%s%s, see kpopc(1)",

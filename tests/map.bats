@@ -154,7 +154,7 @@ fails() {
 	dovecot_serve "mail_location = mbox:~/mail:INBOX=/var/mail/%u"
 	list -l 'alice*master' --password-file "$WORLD/password" --command \
 	    "openssl s_client -quiet -verify_quiet -verify_return_error \
-	    -CAfile $WORLD/tls/ca.pem -connect mail.kpopd.test:2102"
+	    -CAfile $WORLD/tls/ca.pem -connect mail.kpopd.test:995"
 	list_has 1000
 	rows 1-2 >"$WORLD/dovecot.hashes"
 	diff "$WORLD/kpopd.hashes" "$WORLD/dovecot.hashes"
@@ -165,7 +165,7 @@ fails() {
 	# The same by STLS, without a command.
 	rows 1-3 >"$WORLD/first"
 	list -C "$WORLD/tls/ca.pem" -l 'alice*master' --tls \
-	    --password-file "$WORLD/password" mail.kpopd.test 2101
+	    --password-file "$WORLD/password" mail.kpopd.test
 	rows 1-3 | cmp - "$WORLD/first"
 }
 
@@ -222,10 +222,10 @@ fails() {
 	fails 1 'the server answered: \* OK IMAP' \
 	    '$_ = "* OK IMAP\r\n" if $c eq ""'
 	fails 3 'UIDL: the messages 1 and 3 have the same id' 's/old-3/old-1/'
-	fails 3 "UIDL: a line does not begin with the next message's number: 3 .*" \
+	fails 3 "UIDL: a line does not begin with the next .*'s number: 3 .*" \
 	    's/^2/3/m'
 	fails 3 "UIDL: a line does not begin .*: 02 .*" 's/^2/02/m'
-	fails 3 'UIDL: an id is not of 1 to 70 characters without blanks: 2 x*' \
+	fails 3 'UIDL: an id is not of 1 to 70 .* without blanks: 2 x*' \
 	    's/old-2/"x" x 71/e'
 	fails 3 'UIDL: an id is not .*: 2 a b' 's/old-2/a b/'
 	fails 3 'UIDL: an id is not .*: 2 old-2 ' 's/old-2/old-2 /'
@@ -245,12 +245,11 @@ fails() {
 
 @test "kpopc --uidl-map prints an error and no list if the server closes the connection in the middle" {
 	local command
+	local closed="the server closed the connection before the answer ended"
 	for command in CAPA UIDL "TOP 1 0" "TOP 3 0" QUIT; do
-		fails 3 "${command% 0}: the server closed the connection before the answer ended" \
-		    "exit if \$c eq \"$command\""
-		[ "$command" = QUIT ] ||
-		    fails 3 "${command% 0}: the server closed the connection before the answer ended" \
-			"if (\$c eq \"$command\") { print substr(\$_, 0, -3); exit }"
+		fails 3 "${command% 0}: $closed" "exit if \$c eq \"$command\""
+		[ "$command" = QUIT ] || fails 3 "${command% 0}: $closed" \
+		    "if (\$c eq \"$command\") { print substr(\$_, 0, -3); exit }"
 	done
 	fails 1 'the server closed the connection' 'exit'
 	timeout 20 "$KPOPD_BUILD/kpopc" --uidl-map --command /nonexistent \
@@ -270,9 +269,9 @@ fails() {
 	    'if ($c eq "TOP 2 0") { print "+OK\r\nX: "; my $x = "y" x 65536; print $x for 1 .. 17000 }'
 	fails 3 'CAPA: the capabilities do not end' \
 	    '$_ = "+OK\r\n" . "X\r\n" x 1000 if $c eq "CAPA"'
-	fails 3 'UIDL: the mailbox has more than 1000000 messages: 1000001 .*' \
+	fails 3 'UIDL: the mailbox has too many messages: 1000001 .*' \
 	    'if ($c eq "UIDL") { print "+OK\r\n"; print "$_ i$_\r\n" for 1 .. 1000001 }'
-	fails 3 'TOP 2: the server sent nothing for 1 seconds' \
+	fails 3 'TOP 2: the server sent nothing for 1 s' \
 	    'sleep 60 if $c eq "TOP 2 0"' -t 1
 	# Long lines of messages are no mistake.
 	fails 3 'QUIT: the server closed the connection .*' \
@@ -369,4 +368,63 @@ fails() {
 	[ "$status" -eq 2 ]
 	run kpopc -l a --password-file f --tls host
 	[ "$status" -eq 2 ]
+}
+
+# example FILE LINE: runs the commands of the document that begin with LINE, for
+# this host and build.
+example() {
+	python3 "$BATS_TEST_DIRNAME/programs/document-blocks.py" \
+	    "$top/$1" "$2" |
+	    sed -e 's/old\.example\.org/mail.kpopd.test/' \
+		-e "s,kpopc --,$KPOPD_BUILD/&," >"$WORLD/commands"
+	[ -s "$WORLD/commands" ]
+	SSL_CERT_FILE=$WORLD/tls/ca.pem sh -e "$WORLD/commands" 3>&-
+}
+
+# lists_are NAME ...: returns true if these users' lists, and no others, have
+# the same three messages. Removes the lists.
+lists_are() {
+	local name
+	[ "$(echo *.list)" = "$(printf '%s.list ' "$@" | sed 's/ $//')" ] ||
+	    { echo "there are: $(echo *.list)"; return 1; }
+	for name; do
+		cut -d ' ' -f 1-2 "$name.list" |
+		    cmp - <(cut -d ' ' -f 1-2 "$WORLD/first.list")
+	done
+	rm ./*.list
+}
+
+@test "the examples of kpopc(1) and of docs/ADMIN.md list the ids of a KPOP server, of Dovecot, and by ssh" {
+	local user
+	mkdir -p "$WORLD/example" "$WORLD/bin"
+	cd "$WORLD/example"
+	server_start
+	for user in alice bob; do
+		mbox one two three | store $user
+		echo $user >>users
+	done
+	list mail.kpopd.test
+	list_has 3
+	cp "$WORLD/list" "$WORLD/first.list"
+	realm_logout
+	cp "$WORLD/keytabs/alice.keytab" alice.keytab
+	cp -p "$WORLD/password" master
+	cp -p "$WORLD/password" alice.password
+	example kpopc.1 "kpopc --uidl-map -k"
+	lists_are alice
+	dovecot_serve "mail_location = mbox:~/mail:INBOX=/var/mail/%u"
+	example kpopc.1 "for user in alice bob"
+	lists_are alice bob
+	example kpopc.1 "kpopc --uidl-map --tls"
+	lists_are alice
+	example docs/ADMIN.md 'for user in $(cat'
+	lists_are alice bob
+	# No host has ssh here.
+	mbox one two three >"$WORLD/mbox"
+	printf '#!/bin/sh\n[ "$*" = "%s" ] && exec %s\n' \
+	    "mail.kpopd.test /usr/sbin/ipop3d" "$(map_server)" \
+	    >"$WORLD/bin/ssh"
+	chmod 755 "$WORLD/bin/ssh"
+	PATH=$WORLD/bin:$PATH example kpopc.1 "kpopc --uidl-map -l alice"
+	lists_are alice
 }

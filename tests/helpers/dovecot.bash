@@ -48,7 +48,7 @@ dovecot_does() {
 }
 
 # dovecot_serve SETTING ...: starts Dovecot with these settings. It serves POP3
-# on port 2101, with STLS, and TLS on port 2102. Each account has the password
+# on port 110, with STLS, and TLS on port 995. Each account has the password
 # "none". The master user "master" has the password "secret", and logs in as
 # alice with the name "alice*master".
 dovecot_serve() {
@@ -62,10 +62,11 @@ dovecot_serve() {
 		    "listen = 127.0.0.1" "first_valid_uid = 1" \
 		    "mail_privileged_group = mail" "ssl = yes" \
 		    "auth_master_user_separator = *" "service pop3-login {" \
-		    "inet_listener pop3 {" "port = 2101" "}" \
-		    "inet_listener pop3s {" "port = 2102" "}" "}"
+		    "inet_listener pop3 {" "port = 110" "}" \
+		    "inet_listener pop3s {" "port = 995" "}" "}"
 		if dovecot_is_new; then
-			printf '%s\n' "ssl_server_cert_file = $WORLD/tls/server.pem" \
+			printf '%s\n' \
+			    "ssl_server_cert_file = $WORLD/tls/server.pem" \
 			    "ssl_server_key_file = $WORLD/tls/server.key" \
 			    "passdb masters {" "driver = passwd-file" \
 			    "passwd_file_path = $WORLD/dovecot.masters" \
@@ -85,7 +86,7 @@ dovecot_serve() {
 	/usr/sbin/dovecot -F -c "$WORLD/dovecot.conf" 3>&- \
 	    >"$WORLD/dovecot.err" 2>&1 &
 	dovecot_pid=$!
-	await 10 'ss -Hltn sport = 2102 | grep -q .' ||
+	await 10 'ss -Hltn sport = 995 | grep -q .' ||
 	    { cat "$WORLD"/dovecot.{err,log} >&2; return 1; }
 }
 
@@ -93,5 +94,5 @@ dovecot_serve() {
 dovecot_end() {
 	[ -n "${dovecot_pid-}" ] || return 0
 	kill "$dovecot_pid" 2>/dev/null || true
-	await 10 '! ss -Hltn "sport = 2101 or sport = 2102" | grep -q .'
+	await 10 '! ss -Hltn "sport = 110 or sport = 995" | grep -q .'
 }

@@ -18,7 +18,8 @@ sub header {
 	unshift @fields, "Received: from x\n\tby y; $id\n" if $id % 9 == 5;
 	push @fields, "Status: RO\nX-UID: $i\nX-Keywords: a\n  folded $i\n"
 	    if $i % 4 == 1;
-	push @fields, "X-Long: " . "$long " x (1 + $i % 50) . "\n" if $i % 6 == 0;
+	push @fields, "X-Long: " . "$long " x (1 + $i % 50) . "\n"
+	    if $i % 6 == 0;
 	push @fields, "X-Very-Long: " . 'y' x 200000 . "\n" if $i % 400 == 7;
 	push @fields, "To: =?utf-8?q?a?=,\n $long,\n\t\xc3\xa4\xff\n"
 	    if $i % 5 == 0;
