@@ -96,7 +96,7 @@ login_serve(struct conn *c, const struct options *o)
 		is_first = false;
 		verb = strsep(&rest, " ");
 		/* The limit counts the server's time, not the program's. */
-		conn_limit_time();
+		conn_limit_time(EXCHANGE_SECONDS);
 		if (strcasecmp(verb, "USER") == 0 && rest != NULL &&
 		    strlcpy(user, rest, sizeof(user)) < sizeof(user))
 			conn_answer_program(

@@ -300,7 +300,7 @@ connect_server(struct conn *c, struct ticket *t, struct options *o)
 		c->fd = connect_to(o);
 	report_connection(c->fd);
 	report_enter(PHASE_LOGIN);
-	conn_limit_time();
+	conn_limit_time(EXCHANGE_SECONDS);
 	if (needs_ticket && !o->pop3)
 		kpop_exchange(t, c->fd);
 	if (o->pop3 || o->tls || o->probe || o->map)
@@ -330,8 +330,10 @@ run_map(const struct options *given)
 		o.user = ticket_user(&ticket);
 	if (o.user != NULL && !login_is_word(o.user))
 		errx(EXIT_REFUSED, "not a user's name (see -l)");
+	conn_limit_time(o.silence);
 	if (o.user != NULL)
 		answer_expect_good(login_as(&conn, &o, o.user));
+	conn_unlimit_time();
 	explicit_bzero(password, sizeof(password));
 	map_session(&conn, o.silence);
 	return EXIT_DONE;

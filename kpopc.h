@@ -174,10 +174,16 @@ struct conn {
 };
 
 /*
- * conn_limit_time makes the process end with EXIT_REFUSED after 35 seconds,
- * even if bytes still come in. conn_unlimit_time removes this limit.
+ * More than the server's login deadline (30 seconds), so that kpopc can still
+ * read the server's reason for closing the connection.
  */
-void conn_limit_time(void);
+#define EXCHANGE_SECONDS 35
+
+/*
+ * conn_limit_time makes the process end with EXIT_REFUSED after so many
+ * seconds, even if bytes still come in. conn_unlimit_time removes this limit.
+ */
+void conn_limit_time(long seconds);
 void conn_unlimit_time(void);
 
 /* Makes the kernel send each write to the socket fd at once. */

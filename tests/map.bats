@@ -273,6 +273,9 @@ fails() {
 	    'if ($c eq "UIDL") { print "+OK\r\n"; print "$_ i$_\r\n" for 1 .. 1000001 }'
 	fails 3 'TOP 2: the server sent nothing for 1 s' \
 	    'sleep 60 if $c eq "TOP 2 0"' -t 1
+	fails 1 'the server did not finish the exchange in time' \
+	    'sleep 60 if $c =~ /^PASS/' -t 1 -l alice \
+	    --password-file "$WORLD/password"
 	# Long lines of messages are no mistake.
 	fails 3 'QUIT: the server closed the connection .*' \
 	    's/one/"x" x 3000000/e if $c =~ /^TOP 1/; exit if $c eq "QUIT"'
