@@ -43,7 +43,7 @@ await_server(const struct reader *r)
 
 /* Reads more bytes behind those that are not taken yet. */
 static void
-read_more(struct reader *r)
+receive_more(struct reader *r)
 {
 	ssize_t n;
 
@@ -74,7 +74,7 @@ take_answer_line(struct reader *r)
 
 	while ((lf = memchr(r->data + r->at, '\n', r->end - r->at)) == NULL &&
 	    r->end - r->at <= ANSWER_MOST)
-		read_more(r);
+		receive_more(r);
 	line = r->data + r->at;
 	if (lf == NULL || lf - line > ANSWER_MOST)
 		reader_give_up(r, "a line of the answer is too long");
@@ -126,12 +126,12 @@ take_dot(struct reader *r)
 	size_t n;
 
 	while (r->at == r->end)
-		read_more(r);
+		receive_more(r);
 	if (r->data[r->at] != '.')
 		return false;
 	while ((n = r->end - r->at) < 2 ||
 	    (n == 2 && r->data[r->at + 1] == '\r'))
-		read_more(r);
+		receive_more(r);
 	if (r->data[r->at + 1] == '\n')
 		r->at += 2;
 	else if (memcmp(r->data + r->at + 1, "\r\n", 2) == 0)
@@ -154,7 +154,7 @@ reader_message(struct reader *r, struct uidl_hash *h, uint64_t header_most)
 		size_t n;
 
 		while (r->at == r->end)
-			read_more(r);
+			receive_more(r);
 		p = r->data + r->at;
 		n = r->end - r->at;
 		if ((lf = memchr(p, '\n', n)) != NULL)
