@@ -98,21 +98,22 @@ sort_ids(const struct ids *ids, int (*compare)(const void *a, const void *b))
 	return sorted;
 }
 
-bool
-ids_find_repeated(const struct ids *ids, size_t *first, size_t *second)
+size_t
+ids_count_repeated(const struct ids *ids, size_t *first, size_t *second)
 {
 	struct id **sorted = sort_ids(ids, compare_old);
-	bool found = false;
+	size_t count = 0;
 
-	for (size_t i = 1; !found && i < ids->count; i++) {
+	for (size_t i = 1; i < ids->count; i++) {
 		const struct id *x = sorted[i - 1], *y = sorted[i];
 
-		found = strcmp(x->old, y->old) == 0;
+		if (strcmp(x->old, y->old) != 0 || count++ > 0)
+			continue;
 		*first = (size_t)(x - ids->all) + 1;
 		*second = (size_t)(y - ids->all) + 1;
 	}
 	free(sorted);
-	return found;
+	return count;
 }
 
 void

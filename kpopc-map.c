@@ -80,12 +80,16 @@ ask_window(struct reader *r)
 	return window;
 }
 
-/* Reads the ids of all messages. */
+/*
+ * Reads the ids of all messages. RFC 1939 §7 permits a server to give equal
+ * messages one id, and some servers do so for equal headers. The list then has
+ * these lines, too. An import gives the id to only one of the messages.
+ */
 static void
 read_ids(struct reader *r, struct ids *ids)
 {
 	const char *line, *problem;
-	size_t first, second;
+	size_t first, second, repeated;
 
 	send_command(r, "UIDL");
 	reader_expect(r);
@@ -93,10 +97,10 @@ read_ids(struct reader *r, struct ids *ids)
 		if ((problem = ids_add(ids, line)) != NULL)
 			errx(EXIT_BROKEN, "UIDL: %s: %s", problem,
 			    answer_printable(line, TEXT_MAX));
-	if (ids_find_repeated(ids, &first, &second))
-		errx(EXIT_BROKEN,
-		    "UIDL: the messages %zu and %zu have the same id", first,
-		    second);
+	if ((repeated = ids_count_repeated(ids, &first, &second)) > 0)
+		warnx("UIDL: %zu of %zu messages have the id of an earlier one,"
+		      " for example message %zu that of %zu",
+		    repeated, ids->count, second, first);
 }
 
 /* The commands TOP that are sent, and their answers. */

@@ -80,10 +80,10 @@ struct ids {
 const char *ids_add(struct ids *ids, const char *line);
 
 /*
- * Returns true and stores the numbers of two messages, from 1 on, if these have
- * the same id.
+ * Returns how many messages have the id of an earlier message. If there are
+ * any, stores the numbers of two messages with one id, from 1 on.
  */
-bool ids_find_repeated(const struct ids *ids, size_t *first, size_t *second);
+size_t ids_count_repeated(const struct ids *ids, size_t *first, size_t *second);
 
 /*
  * Stores the hash of the header of a message. Sets needs_whole if the header

@@ -48,17 +48,23 @@ make_ids(size_t count)
 }
 
 static void
-finds_repeated_ids(void)
+counts_repeated_ids(void)
 {
 	struct ids ids = make_ids(5000);
-	size_t first, second;
+	size_t first = 0, second = 0;
 
-	CHECK(!ids_find_repeated(&ids, &first, &second));
+	CHECK(ids_count_repeated(&ids, &first, &second) == 0);
+	CHECK(first == 0 && second == 0);
 	strcpy(ids.all[4321].old, ids.all[77].old);
-	CHECK(ids_find_repeated(&ids, &first, &second));
+	CHECK(ids_count_repeated(&ids, &first, &second) == 1);
 	CHECK(first == 78 && second == 4322);
+	strcpy(ids.all[4322].old, ids.all[77].old);
+	strcpy(ids.all[9].old, ids.all[8].old);
+	CHECK(ids_count_repeated(&ids, &first, &second) == 3);
+	CHECK(first < second);
+	CHECK(strcmp(ids.all[first - 1].old, ids.all[second - 1].old) == 0);
 	ids_free(&ids);
-	CHECK(!ids_find_repeated(&ids, &first, &second));
+	CHECK(ids_count_repeated(&ids, &first, &second) == 0);
 }
 
 /* Stores hashes that were computed from these texts. */
@@ -145,7 +151,7 @@ int
 main(void)
 {
 	takes_lines_in_order();
-	finds_repeated_ids();
+	counts_repeated_ids();
 	marks_what_headers_do_not_identify();
 	finds_a_header_that_has_changed();
 	writes_the_list();
