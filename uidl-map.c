@@ -45,11 +45,16 @@
 #define FIRST_LINE "kpopd uidl map 1\n"
 
 /*
- * The places of ids in the text. A slot is 0 if it is empty. The number of
- * slots is a power of two.
+ * The place of an id in the text, and a part of the id's hash, so that other
+ * ids need not be compared. `at` is 0 if the slot is empty.
  */
+struct id_slot {
+	uint32_t at, hash;
+};
+
+/* The slots of many ids. Their number is a power of two. */
 struct id_table {
-	uint32_t *slots;
+	struct id_slot *slots;
 	size_t size;
 };
 
@@ -73,26 +78,35 @@ id_length(const char *p)
 }
 
 /*
- * Returns the slot of the table that has this id, or the empty slot for it. The
- * table has an empty slot.
+ * Returns the slot of the table that has this id, or the empty slot for it,
+ * with the id's hash in *hash. The table has an empty slot.
  */
-static uint32_t *
-find_id(const struct uidl_map *m, const struct id_table *t, const char *id,
-    size_t n)
+static struct id_slot *
+find_slot_of(const struct uidl_map *m, const struct id_table *t, const char *id,
+    size_t n, uint32_t *hash)
 {
-	size_t i = (size_t)XXH3_64bits_withSeed(id, n, m->seed);
+	*hash = (uint32_t)XXH3_64bits_withSeed(id, n, m->seed);
+	for (size_t i = *hash;; i++) {
+		struct id_slot *slot = &t->slots[i & (t->size - 1)];
+		const char *there = m->text + slot->at;
 
-	for (;; i++) {
-		uint32_t *slot = &t->slots[i & (t->size - 1)];
-		const char *there = m->text + *slot;
-
-		if (*slot == 0 ||
-		    (memcmp(there, id, n) == 0 && id_length(there) == n))
+		if (slot->at == 0 ||
+		    (slot->hash == *hash && memcmp(there, id, n) == 0 &&
+			id_length(there) == n))
 			return slot;
 	}
 }
 
-/* Makes a table of this size, with the ids of the earlier one. */
+/* Returns the place of an id in the text, or 0 if the table lacks it. */
+static size_t
+find_id(const struct uidl_map *m, const struct id_table *t, const char *id)
+{
+	uint32_t hash;
+
+	return find_slot_of(m, t, id, strlen(id), &hash)->at;
+}
+
+/* Makes the table this large, and keeps its ids. */
 static void
 resize_table(const struct uidl_map *m, struct id_table *t, size_t size)
 {
@@ -100,11 +114,14 @@ resize_table(const struct uidl_map *m, struct id_table *t, size_t size)
 
 	if (new.slots == NULL)
 		fatal("the map of unique ids with %zu lines", m->count);
-	for (size_t i = 0; i < t->size; i++) {
-		const char *id = m->text + t->slots[i];
+	for (size_t k = 0; k < t->size; k++) {
+		size_t i = t->slots[k].hash;
 
-		if (t->slots[i] != 0)
-			*find_id(m, &new, id, id_length(id)) = t->slots[i];
+		if (t->slots[k].at == 0)
+			continue;
+		while (new.slots[i & (size - 1)].at != 0)
+			i++;
+		new.slots[i & (size - 1)] = t->slots[k];
 	}
 	free(t->slots);
 	*t = new;
@@ -177,15 +194,16 @@ enter_line(struct uidl_map *m, size_t at)
 	const char *own = m->text + at;
 	size_t own_size = id_length(own);
 	const char *old = own + own_size + 1;
-	uint32_t *own_slot, *old_slot;
+	uint32_t own_hash, old_hash;
+	struct id_slot *own_slot, *old_slot;
 
 	reserve_slots(m, m->count + 1);
-	own_slot = find_id(m, &m->own, own, own_size);
-	old_slot = find_id(m, &m->old, old, id_length(old));
-	if (*own_slot != 0 || *old_slot != 0)
+	own_slot = find_slot_of(m, &m->own, own, own_size, &own_hash);
+	old_slot = find_slot_of(m, &m->old, old, id_length(old), &old_hash);
+	if (own_slot->at != 0 || old_slot->at != 0)
 		return false;
-	*own_slot = (uint32_t)at;
-	*old_slot = (uint32_t)(at + own_size + 1);
+	*own_slot = (struct id_slot){ (uint32_t)at, own_hash };
+	*old_slot = (struct id_slot){ (uint32_t)(at + own_size + 1), old_hash };
 	m->count++;
 	return true;
 }
@@ -302,13 +320,13 @@ uidl_map_count(const struct uidl_map *m)
 bool
 uidl_map_has_own(const struct uidl_map *m, const char *own)
 {
-	return *find_id(m, &m->own, own, strlen(own)) != 0;
+	return find_id(m, &m->own, own) != 0;
 }
 
 bool
 uidl_map_has_old(const struct uidl_map *m, const char *old)
 {
-	return *find_id(m, &m->old, old, strlen(old)) != 0;
+	return find_id(m, &m->old, old) != 0;
 }
 
 /*
@@ -330,9 +348,9 @@ replace_taken(const struct uidl_map *m, char id[UIDL_SIZE])
 void
 uidl_map_apply(const struct uidl_map *m, char id[UIDL_SIZE])
 {
-	size_t own_size = strlen(id), at;
+	size_t own_size = strlen(id), at = find_id(m, &m->own, id);
 
-	if ((at = *find_id(m, &m->own, id, own_size)) == 0) {
+	if (at == 0) {
 		replace_taken(m, id);
 		return;
 	}

@@ -37,10 +37,13 @@ bool uidl_map_add(struct uidl_map *m, const char *own, const char *old);
 /* Returns the number of lines. */
 size_t uidl_map_count(const struct uidl_map *m);
 
-/* Returns true if a line is about the message with this own id. */
+/*
+ * Returns true if a line is about the message with this own id, which has at
+ * most 70 characters.
+ */
 bool uidl_map_has_own(const struct uidl_map *m, const char *own);
 
-/* Returns true if a line gives this id to a message. */
+/* Returns true if a line gives this id, of at most 70 characters. */
 bool uidl_map_has_old(const struct uidl_map *m, const char *old);
 
 /*

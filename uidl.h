@@ -23,6 +23,12 @@ void uidl_write(const unsigned char hash[UIDL_HASH],
     char id[UIDL_HASH_TEXT + 1]);
 
 /*
+ * Reads the UIDL_HASH_TEXT characters that uidl_write makes of a hash. Returns
+ * false if the text is not what uidl_write makes of any hash.
+ */
+bool uidl_read(const char *text, unsigned char hash[UIDL_HASH]);
+
+/*
  * Returns true if the n bytes at p can be a unique id: 1 to 70 characters of
  * 0x21 … 0x7e (RFC 1939 §7).
  */
