@@ -13,7 +13,7 @@
 
 /*
  * The first line, and the beginning of the last line, of a list of another
- * server's ids: see kpopc-ids.c.
+ * server's ids, which kpopc-ids.c writes and import-list.c reads.
  */
 #define UIDL_LIST_FIRST "kpopd uidl list 1"
 #define UIDL_LIST_END "end "

@@ -169,6 +169,39 @@ fails() {
 	rows 1-3 | cmp - "$WORLD/first"
 }
 
+# keeps_ids_of_dovecot mbox|maildir PLACE: Dovecot serves alice's messages, then
+# kpopd does. Returns true if kpopd gives Dovecot's ids after an import.
+keeps_ids_of_dovecot() {
+	dovecot_serve "mail_location = $1:$2"
+	list -C "$WORLD/tls/ca.pem" -l 'alice*master' --tls \
+	    --password-file "$WORLD/password" mail.kpopd.test
+	dovecot_end
+	list_has 500
+	"$KPOPD_BUILD/kpopd" --import-uidl alice -d "$state" \
+	    -m "${3-mbox:/var/mail/%u}" <"$WORLD/list" >"$WORLD/output"
+	cat "$WORLD/output"
+	grep 'with an id of the other server: 500 of 500 messages' \
+	    "$WORLD/output"
+	pop alice UIDL QUIT | sed -n 's/^[0-9]* \([^ ]*\)$/\1/p' \
+	    >"$WORLD/ids"
+	rows 3 | sort >"$WORLD/ids.dovecot"
+	[ "$(wc -l <"$WORLD/ids")" -eq 500 ]
+	sort "$WORLD/ids" | cmp - "$WORLD/ids.dovecot"
+}
+
+@test "after kpopd --import-uidl of Dovecot's list, kpopd gives all messages Dovecot's ids, in mbox and Maildir" {
+	varied 500 mbox clean | store alice
+	server_start
+	keeps_ids_of_dovecot mbox '~/mail:INBOX=/var/mail/%u'
+	rows 3 | cmp - "$WORLD/ids"
+	server_stop
+	server_start -m maildir:~/Maildir
+	mkdir -p /home/alice/Maildir/{cur,new,tmp}
+	varied 500 /home/alice/Maildir clean
+	chown -R alice: /home/alice/Maildir
+	keeps_ids_of_dovecot maildir '~/Maildir' maildir:~/Maildir
+}
+
 @test "kpopc --uidl-map sends CAPA, UIDL, TOP and QUIT only, and does not wait for answers if the server lists PIPELINING" {
 	varied 250 mbox clean | tr -d '\r' >"$WORLD/mbox"
 	export MAP_LOG=$WORLD/maplog
