@@ -151,7 +151,7 @@ fails() {
 	list mail.kpopd.test
 	rows 1-2 >"$WORLD/kpopd.hashes"
 	cp -p "$(spool alice)" "$WORLD/kept"
-	dovecot_serve "mail_location = mbox:~/mail:INBOX=/var/mail/%u"
+	dovecot_serve mbox '~/mail' /var/mail/alice
 	list -l 'alice*master' --password-file "$WORLD/password" --command \
 	    "openssl s_client -quiet -verify_quiet -verify_return_error \
 	    -CAfile $WORLD/tls/ca.pem -connect mail.kpopd.test:995"
@@ -169,16 +169,17 @@ fails() {
 	rows 1-3 | cmp - "$WORLD/first"
 }
 
-# keeps_ids_of_dovecot mbox|maildir PLACE: Dovecot serves alice's messages, then
-# kpopd does. Returns true if kpopd gives Dovecot's ids after an import.
+# keeps_ids_of_dovecot MAILBOX mbox|maildir DIRECTORY [INBOX]: Dovecot serves
+# alice's messages. Then kpopd does, with MAILBOX for -m. Returns true if kpopd
+# gives Dovecot's ids after an import.
 keeps_ids_of_dovecot() {
-	dovecot_serve "mail_location = $1:$2"
+	dovecot_serve "${@:2}"
 	list -C "$WORLD/tls/ca.pem" -l 'alice*master' --tls \
 	    --password-file "$WORLD/password" mail.kpopd.test
 	dovecot_end
 	list_has 500
 	"$KPOPD_BUILD/kpopd" --import-uidl alice -d "$state" \
-	    -m "${3-mbox:/var/mail/%u}" <"$WORLD/list" >"$WORLD/output"
+	    -m "$1" <"$WORLD/list" >"$WORLD/output"
 	cat "$WORLD/output"
 	grep 'with an id of the other server: 500 of 500 messages' \
 	    "$WORLD/output"
@@ -192,14 +193,14 @@ keeps_ids_of_dovecot() {
 @test "after kpopd --import-uidl of Dovecot's list, kpopd gives all messages Dovecot's ids, in mbox and Maildir" {
 	varied 500 mbox clean | store alice
 	server_start
-	keeps_ids_of_dovecot mbox '~/mail:INBOX=/var/mail/%u'
+	keeps_ids_of_dovecot mbox:/var/mail/%u mbox '~/mail' /var/mail/alice
 	rows 3 | cmp - "$WORLD/ids"
 	server_stop
 	server_start -m maildir:~/Maildir
 	mkdir -p /home/alice/Maildir/{cur,new,tmp}
 	varied 500 /home/alice/Maildir clean
 	chown -R alice: /home/alice/Maildir
-	keeps_ids_of_dovecot maildir '~/Maildir' maildir:~/Maildir
+	keeps_ids_of_dovecot maildir:~/Maildir maildir '~/Maildir'
 }
 
 @test "kpopc --uidl-map sends CAPA, UIDL, TOP and QUIT only, and does not wait for answers if the server lists PIPELINING" {
@@ -457,7 +458,9 @@ lists_are() {
 	cp -p "$WORLD/password" alice.password
 	example kpopc.1 "kpopc --uidl-map -k"
 	lists_are alice
-	dovecot_serve "mail_location = mbox:~/mail:INBOX=/var/mail/%u"
+	user=%u
+	! dovecot_is_new || user=%{user}
+	dovecot_serve mbox '~/mail' "/var/mail/$user"
 	example kpopc.1 "for user in alice bob"
 	lists_are alice bob
 	example kpopc.1 "kpopc --uidl-map --tls"

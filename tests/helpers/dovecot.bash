@@ -47,17 +47,15 @@ dovecot_does() {
 	    2>"$WORLD/dovecot.err" || { cat "$WORLD/dovecot.err"; return 1; }
 }
 
-# dovecot_serve SETTING ...: starts Dovecot with these settings. It serves POP3
+# dovecot_serve mbox|maildir DIRECTORY [INBOX]: starts Dovecot, which serves POP3
 # on port 110, with STLS, and TLS on port 995. Each account has the password
 # "none". The master user "master" has the password "secret", and logs in as
 # alice with the name "alice*master".
 dovecot_serve() {
 	printf 'master:{PLAIN}secret\n' >"$WORLD/dovecot.masters"
 	{
-		! dovecot_is_new || printf '%s\n' \
-		    "dovecot_config_version = 2.4.0" \
-		    "dovecot_storage_version = 2.4.0"
-		printf '%s\n' "$@" "base_dir = $WORLD/dovecot.run" \
+		dovecot_mail "$@"
+		printf '%s\n' "base_dir = $WORLD/dovecot.run" \
 		    "log_path = $WORLD/dovecot.log" "protocols = pop3" \
 		    "listen = 127.0.0.1" "first_valid_uid = 1" \
 		    "mail_privileged_group = mail" "ssl = yes" \
