@@ -9,7 +9,10 @@ load helpers/oldserver
 
 box=/home/alice/Maildir
 
-setup_file() { old_accounts; }
+setup_file() {
+	tls_make
+	old_accounts
+}
 
 setup() {
 	begin_test
@@ -116,15 +119,15 @@ later_changes_keep_ids() {
 }
 
 @test "Dovecot's messages in an mbox keep their unique ids with --uidl dovecot" {
-	old_dovecot mbox '~/mail' /var/mail/alice
-	old_ids mbox 2101
+	old_dovecot mbox
+	old_ids mbox 110
 	keeps_ids mbox dovecot
 	later_changes_keep_ids mbox
 }
 
 @test "Dovecot's messages in a Maildir keep their unique ids with --uidl dovecot" {
-	old_dovecot maildir '~/Maildir' -
-	old_ids maildir 2101
+	old_dovecot maildir
+	old_ids maildir 110
 	keeps_ids maildir dovecot
 	later_changes_keep_ids maildir
 }
@@ -182,12 +185,10 @@ later_changes_keep_ids() {
 # keeps_format FORMAT POP3_UIDL_FORMAT [SETTING ...]: Dovecot serves the mailbox
 # with this format of its ids, then kpopd does.
 keeps_format() {
-	local format=$1 ids=$2 directory='~/mail'
-	[ "$format" = mbox ] || directory='~/Maildir'
+	local format=$1 ids=$2
 	rm -rf /home/alice/mail "$box"/dovecot*
-	old_dovecot "$format" "$directory" /var/mail/alice \
-	    "$(old_uidl_format "$ids")" "${@:3}"
-	ids 2101 >"$WORLD/old"
+	old_dovecot "$format" "$(old_uidl_format "$ids")" "${@:3}"
+	ids 110 >"$WORLD/old"
 	[ "$(wc -l <"$WORLD/old")" -eq 100 ]
 	old_stop
 	kpopd_starts "$format" "dovecot:$ids"
@@ -220,11 +221,11 @@ keeps_format() {
 
 @test "messages keep their unique ids with --uidl dovecot after Dovecot has moved the numbers to its internal message" {
 	mail mbox 1 5
-	old_dovecot mbox '~/mail' /var/mail/alice
-	ids 2101 1 2 3 4 5 >/dev/null
+	old_dovecot mbox
+	ids 110 1 2 3 4 5 >/dev/null
 	grep -q '^X-IMAP: ' /var/mail/alice
 	mail mbox 6 9
-	ids 2101 >"$WORLD/old"
+	ids 110 >"$WORLD/old"
 	[ "$(wc -l <"$WORLD/old")" -eq 4 ]
 	old_stop
 	kpopd_starts mbox dovecot
@@ -233,8 +234,8 @@ keeps_format() {
 
 @test "messages keep their unique ids with --uidl dovecot if the first session removes message 1 without UIDL" {
 	mail mbox 1 20
-	old_dovecot mbox '~/mail' /var/mail/alice
-	ids 2101 >"$WORLD/old"
+	old_dovecot mbox
+	ids 110 >"$WORLD/old"
 	old_stop
 	kpopd_starts mbox dovecot
 	pop alice 'DELE 1' QUIT
@@ -261,8 +262,8 @@ keeps_format() {
 
 @test "kpopd reads dovecot-uidlist while another program has Dovecot's lock on it" {
 	mail maildir 1 20
-	old_dovecot maildir '~/Maildir' -
-	ids 2101 >"$WORLD/old"
+	old_dovecot maildir
+	ids 110 >"$WORLD/old"
 	old_stop
 	touch "$box/dovecot-uidlist.lock"
 	kpopd_starts maildir dovecot
@@ -281,14 +282,14 @@ keeps_format() {
 	log_count 1 'uidl '
 }
 
-# polls CLIENT: polls port 2101 with the client, which leaves all mail on the
+# polls CLIENT: polls port 110 with the client, which leaves all mail on the
 # server. Returns true if the client has appended messages to $WORLD/got.CLIENT.
 polls() {
 	local status=0
 	case $1 in
 	fetchmail)
-		printf '%s\n' 'poll 127.0.0.1 service 2101 proto POP3 uidl' \
-		    'user alice password secret sslproto "" keep' \
+		printf '%s\n' 'poll 127.0.0.1 service 110 proto POP3 uidl' \
+		    'user alice password none sslproto "" keep' \
 		    "mda 'cat >>$WORLD/got.fetchmail'" >"$WORLD/fetchmailrc"
 		chmod 600 "$WORLD/fetchmailrc"
 		timeout 60 fetchmail --silent --nodetach --nosyslog \
@@ -297,8 +298,8 @@ polls() {
 		[ "$status" -le 1 ] # 1: no mail
 		;;
 	mpop)
-		timeout 60 mpop --quiet --host=127.0.0.1 --port=2101 --tls=off \
-		    --auth=user --user=alice --passwordeval='echo secret' \
+		timeout 60 mpop --quiet --host=127.0.0.1 --port=110 --tls=off \
+		    --auth=user --user=alice --passwordeval='echo none' \
 		    --keep=on --received-header=off \
 		    --uidls-file="$WORLD/ids.mpop" \
 		    --delivery=mbox,"$WORLD/got.mpop"
@@ -306,7 +307,7 @@ polls() {
 	getmail)
 		mkdir -p "$WORLD/getmail"
 		printf '%s\n' '[retriever]' type=SimplePOP3Retriever \
-		    server=127.0.0.1 port=2101 username=alice password=secret \
+		    server=127.0.0.1 port=110 username=alice password=none \
 		    '[destination]' type=MDA_lmtp host="$WORLD/lmtp" \
 		    override=alice '[options]' delete=false read_all=false \
 		    >"$WORLD/getmail/getmailrc"
@@ -327,7 +328,7 @@ has_fetched() {
 }
 
 # clients_fetch_nothing_again FORMAT SCHEME: polls with each client what the old
-# server serves on port 2101, and then what kpopd serves there.
+# server serves on port 110, and then what kpopd serves there.
 clients_fetch_nothing_again() {
 	local client
 	python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
@@ -340,7 +341,7 @@ clients_fetch_nothing_again() {
 		has_fetched $client 210
 	done
 	old_stop
-	kpopd_starts "$@" 2101
+	kpopd_starts "$@" 110
 	for client in fetchmail mpop getmail; do
 		polls $client
 		has_fetched $client 210
@@ -354,11 +355,11 @@ clients_fetch_nothing_again() {
 }
 
 @test "fetchmail, mpop and getmail, which keep mail in an mbox of Dovecot's, fetch nothing again from kpopd --uidl dovecot, and miss nothing new" {
-	old_dovecot mbox '~/mail' /var/mail/alice
+	old_dovecot mbox
 	clients_fetch_nothing_again mbox dovecot
 }
 
 @test "fetchmail, mpop and getmail, which keep mail in a Maildir of Dovecot's, fetch nothing again from kpopd --uidl dovecot, and miss nothing new" {
-	old_dovecot maildir '~/Maildir' -
+	old_dovecot maildir
 	clients_fetch_nothing_again maildir dovecot
 }

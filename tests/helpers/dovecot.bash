@@ -47,10 +47,11 @@ dovecot_does() {
 	    2>"$WORLD/dovecot.err" || { cat "$WORLD/dovecot.err"; return 1; }
 }
 
-# dovecot_serve mbox|maildir DIRECTORY [INBOX]: starts Dovecot, which serves POP3
-# on port 110, with STLS, and TLS on port 995. Each account has the password
-# "none". The master user "master" has the password "secret", and logs in as
-# alice with the name "alice*master".
+# dovecot_serve mbox|maildir DIRECTORY [INBOX]: starts Dovecot, which serves
+# POP3 on port 110, with STLS, and TLS on port 995. Each account has the
+# password "none". The master user "master" has the password "secret", and logs
+# in as alice with the name "alice*master". $dovecot_settings has further lines
+# of the configuration.
 dovecot_serve() {
 	printf 'master:{PLAIN}secret\n' >"$WORLD/dovecot.masters"
 	{
@@ -61,7 +62,8 @@ dovecot_serve() {
 		    "mail_privileged_group = mail" "ssl = yes" \
 		    "auth_master_user_separator = *" "service pop3-login {" \
 		    "inet_listener pop3 {" "port = 110" "}" \
-		    "inet_listener pop3s {" "port = 995" "}" "}"
+		    "inet_listener pop3s {" "port = 995" "}" "}" \
+		    "${dovecot_settings-}"
 		if dovecot_is_new; then
 			printf '%s\n' \
 			    "ssl_server_cert_file = $WORLD/tls/server.pem" \

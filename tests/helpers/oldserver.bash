@@ -1,13 +1,13 @@
 # Runs POP3 servers that kpopd replaces. tests/tools/old-servers has unpacked
-# their packages. They listen on port 2100, except for Dovecot on port 2101, and
-# accept alice with the password "secret".
+# their packages. They listen on port 2100, except for Dovecot on port 110, and
+# accept alice with the password "none".
 
 old_place=$top/build/old-servers
 
 # old_accounts: makes the accounts and rules of PAM that these servers need.
 old_accounts() {
 	local name
-	echo alice:secret | chpasswd
+	echo alice:none | chpasswd
 	for name in popa3d spop3d; do
 		id "$name" >/dev/null 2>&1 ||
 		    useradd --system --home-dir /nonexistent \
@@ -99,76 +99,26 @@ old_uidl_format() {
 	echo "pop3_uidl_format = $format"
 }
 
-# old_dovecot mbox|maildir DIRECTORY INBOX [SETTING ...]: starts Dovecot with
-# these settings.
+# old_dovecot mbox|maildir [SETTING ...]: starts Dovecot on port 110 with these
+# settings, for alice's mailbox.
 old_dovecot() {
-	local format=$1 directory=$2 inbox=$3
-	shift 3
-	{
-		if [ "$format" = mbox ]; then
-			dovecot_mail mbox "$directory" "$inbox"
-		else
-			dovecot_mail maildir "$directory"
-		fi
-		printf '%s\n' "$@"
-		cat <<-END
-		base_dir = $WORLD/old.dovecot
-		protocols = pop3
-		listen = 127.0.0.1
-		log_path = $WORLD/old.dovecot.log
-		ssl = no
-		first_valid_uid = 1
-		mail_privileged_group = mail
-		service stats {
-		  client_limit = 100
-		}
-		service pop3-login {
-		  inet_listener pop3 {
-		    port = 2101
-		  }
-		  inet_listener pop3s {
-		    port = 0
-		  }
-		}
-		END
-		if dovecot_is_new; then
-			cat <<-END
-			auth_allow_cleartext = yes
-			passdb static {
-			  password = secret
-			}
-			userdb passwd {
-			}
-			END
-		else
-			cat <<-END
-			disable_plaintext_auth = no
-			passdb {
-			  driver = static
-			  args = password=secret
-			}
-			userdb {
-			  driver = passwd
-			}
-			END
-		fi
-	} >"$WORLD/old.dovecot.conf"
-	mkdir -p "$WORLD/old.dovecot"
-	/usr/sbin/dovecot -F -c "$WORLD/old.dovecot.conf" 3>&- \
-	    >"$WORLD/old.dovecot.err" 2>&1 &
-	echo $! >"$WORLD/old.dovecot.pid"
-	await 10 'ss -Hltn sport = 2101 | grep -q .' ||
-	    { cat "$WORLD"/old.dovecot.{err,log} >&2; return 1; }
+	local place='~/mail /var/mail/alice' settings
+	[ "$1" = mbox ] || place='~/Maildir'
+	settings=$(printf '%s\n' "${@:2}")
+	if dovecot_is_new; then
+		settings+=$'\nauth_allow_cleartext = yes'
+	else
+		settings+=$'\ndisable_plaintext_auth = no'
+	fi
+	dovecot_settings=$settings dovecot_serve "$1" $place
 }
 
 # old_stop: ends the servers.
 old_stop() {
-	local file pid
-	for file in "$WORLD/old.pid" "$WORLD/old.dovecot.pid"; do
-		pid=$(cat "$file" 2>/dev/null) || continue
-		kill "$pid" 2>/dev/null || true
-		await 10 "! kill -0 $pid 2>/dev/null"
-		rm -f "$file"
-	done
-	await 10 '! ss -Hltn "sport = 2100 or sport = 2101" | grep -q .'
+	local pid
+	dovecot_end
+	pid=$(cat "$WORLD/old.pid" 2>/dev/null) || return 0
+	kill "$pid" 2>/dev/null || true
+	await 10 "! kill -0 $pid 2>/dev/null"
+	rm -f "$WORLD/old.pid"
 }

@@ -13,7 +13,7 @@ my %ids;
 
 my $pop = Net::POP3->new('127.0.0.1', Port => $port, Timeout => 60)
     or die "no connection to port $port: $@\n";
-defined $pop->login($user, 'secret') or die 'login: ' . $pop->message;
+defined $pop->login($user, 'none') or die 'login: ' . $pop->message;
 my $list = $pop->uidl or die 'UIDL: ' . $pop->message;
 for my $number (sort { $a <=> $b } keys %$list) {
 	my $header = $pop->top($number, 0)
