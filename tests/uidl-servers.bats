@@ -363,3 +363,51 @@ clients_fetch_nothing_again() {
 	old_dovecot maildir
 	clients_fetch_nothing_again maildir dovecot
 }
+
+# learns FORMAT PORT: makes a list of the ids with kpopc, and ends the old
+# server. Then kpopd imports the list, and gives all messages the ids in
+# $WORLD/old.
+learns() {
+	local place=mbox:/var/mail/%u
+	[ "$1" = mbox ] || place='maildir:~/Maildir'
+	(umask 077 && echo none >"$WORLD/password")
+	timeout 60 "$KPOPD_BUILD/kpopc" --uidl-map -l alice \
+	    --password-file "$WORLD/password" \
+	    --command "socat - TCP:127.0.0.1:$2" >"$WORLD/list" 3>&-
+	old_stop
+	"$KPOPD_BUILD/kpopd" --import-uidl alice -d "$state" -m "$place" \
+	    <"$WORLD/list" 3>&-
+	kpopd_starts "$1" none
+	ids 2110 | diff "$WORLD/old" -
+	kpopd_stops
+}
+
+@test "the unique ids of a Dovecot with pop3_reuse_xuidl, which cannot be computed, are learnt from it" {
+	local number=0
+	mail maildir 1 100
+	for file in "$box"/*/*[27].M*; do
+		# Dovecot expects the size that such a name has.
+		[[ $file != *,S=* ]] || continue
+		sed -i "1iX-UIDL: x$((++number))" "$file"
+	done
+	chown -R alice: "$box"
+	old_dovecot maildir 'protocol pop3 {' 'pop3_reuse_xuidl = yes' '}'
+	ids 110 >"$WORLD/old"
+	[ "$(grep -c ' x' "$WORLD/old")" -eq 14 ]
+	learns maildir 110
+	kpopd_starts maildir dovecot
+	[ "$(ids 2110 | comm -12 "$WORLD/old" - | wc -l)" -eq 86 ]
+}
+
+@test "the unique ids of popa3d, solid-pop3d and Courier are learnt from them, too" {
+	for server in popa3d solid-pop3d courier; do
+		old_require $server
+		format=mbox
+		[ $server != courier ] || format=maildir
+		rm -f /var/mail/alice
+		mail $format 1 100
+		old_start $server
+		ids 2100 >"$WORLD/old"
+		learns $format 2100
+	done
+}
