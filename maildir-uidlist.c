@@ -219,34 +219,48 @@ read_foreign_list(const struct maildir *m, struct uidlist *l)
 }
 
 /*
+ * Compares the unique name of message i with another one. Returns a number less
+ * than, equal to or greater than 0.
+ */
+static int
+compare_message(struct maildir *m, size_t i, const struct unique *with)
+{
+	struct unique there;
+	struct record r;
+
+	records_get(m, i, &r);
+	there = record_unique(&r);
+	return unique_compare(&there, with);
+}
+
+/*
  * Returns the index of the message with this unique name, or SIZE_MAX. If files
- * have the same unique name, returns the first one.
+ * have the same unique name, returns the first one. `likely` is the index where
+ * the message probably is, because lists have nearly the order of the messages.
  */
 static size_t
-find_unique(struct maildir *m, const char *name, size_t n)
+find_unique(struct maildir *m, const char *name, size_t n, size_t likely)
 {
 	size_t low = 0, high = m->count;
-	struct unique wanted, there;
-	struct record r;
+	struct unique wanted;
 
 	if (n > NAME_MAX)
 		return SIZE_MAX;
 	wanted = unique_of(name, n);
+	if (likely < m->count && compare_message(m, likely, &wanted) == 0 &&
+	    (likely == 0 || compare_message(m, likely - 1, &wanted) < 0))
+		return likely;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		records_get(m, middle, &r);
-		there = record_unique(&r);
-		if (unique_compare(&there, &wanted) < 0)
+		if (compare_message(m, middle, &wanted) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low == m->count)
-		return SIZE_MAX;
-	records_get(m, low, &r);
-	there = record_unique(&r);
-	return unique_compare(&there, &wanted) == 0 ? low : SIZE_MAX;
+	return low < m->count && compare_message(m, low, &wanted) == 0 ?
+	    low :
+	    SIZE_MAX;
 }
 
 /*
@@ -258,6 +272,7 @@ static void
 match_lines(struct maildir *m, struct uidlist *l)
 {
 	const char *p = l->text, *end = l->text + l->size, *lf, *name;
+	size_t likely = 0;
 	bool is_first = true;
 
 	for (; p < end && (lf = memchr(p, '\n', (size_t)(end - p))) != NULL;
@@ -267,8 +282,10 @@ match_lines(struct maildir *m, struct uidlist *l)
 		if (is_first && !l->kind->is_head(l, p, n))
 			return;
 		if (!is_first && (n = l->kind->find_name(l, p, n, &name)) > 0 &&
-		    (found = find_unique(m, name, n)) != SIZE_MAX)
+		    (found = find_unique(m, name, n, likely)) != SIZE_MAX) {
 			l->lines[found] = (uint32_t)(p - l->text) + 1;
+			likely = found + 1;
+		}
 		is_first = false;
 	}
 }
