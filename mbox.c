@@ -430,9 +430,9 @@ mbox_prologue(void *box, struct span *s)
 {
 	const struct mbox *m = box;
 
-	*s = (struct span){ .fd = m->fd };
-	/* Only if message 1 is the first one of the file, as it was listed. */
-	s->bytes = (uint64_t)m->fetched.found.at;
+	/* Message 1 was fetched last, so its present offset is known. */
+	*s = (struct span){ .fd = m->fd,
+		.bytes = (uint64_t)m->fetched.found.at };
 }
 
 /*

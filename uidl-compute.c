@@ -25,9 +25,9 @@
 #include "log.h"
 #include "store.h"
 #include "uidl-compute.h"
-#include "uidl-trace.h"
 #include "uidl-map.h"
 #include "uidl-scheme.h"
+#include "uidl-trace.h"
 
 #define PIECE ((size_t)64 << 10)         /* bytes read at a time */
 #define HEADER_MOST ((uint64_t)16 << 20) /* bytes read of a header */
