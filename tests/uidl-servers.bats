@@ -411,3 +411,25 @@ learns() {
 		learns $format 2100
 	done
 }
+
+@test "if the user replaces dovecot-uidlist by a symlink, a FIFO or a directory, UIDL is refused, and the mailbox is served otherwise" {
+	local list=$box/dovecot-uidlist
+	mail maildir 1 5
+	printf '3 V5 N9\n1 :1700000001.M1P1.host\n' >"$box/other"
+	chmod 644 "$box/other"
+	kpopd_starts maildir dovecot
+	for make in "ln -s $box/other" mkfifo mkdir; do
+		rm -rf "$list"
+		su alice -c "$make $list"
+		run pop alice UIDL 'UIDL 1' 'TOP 1 0' 'DELE 5' RSET QUIT
+		[ "$(grep -c '^-ERR \[SYS/PERM\] cannot read the unique ids$' \
+		    <<<"$output")" -eq 2 ]
+		[[ $output == *"Subject: m1"*"5 messages left"* ]]
+		log_count 1 'failed .*what="reading the file dovecot-uidlist in the Maildir" error=.* mailbox=/home/alice/Maildir$'
+		log_mark
+	done
+	rm -rf "$list"
+	su alice -c "cp $box/other $list"
+	pop alice UIDL QUIT | grep '^1 0000000100000005$'
+	log_has 'uidl .*scheme=dovecot computed=1 own=4 '
+}
