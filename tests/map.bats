@@ -317,7 +317,7 @@ keeps_ids_of_dovecot() {
 	fails 3 'TOP 2: the server sent nothing for 1 s' \
 	    'sleep 60 if $c eq "TOP 2 0"' -t 1
 	fails 1 'the server did not finish the exchange in time' \
-	    'sleep 60 if $c =~ /^PASS/' -t 1 -l alice \
+	    'sleep 20 if $c =~ /^PASS/' -t 1 -l alice \
 	    --password-file "$WORLD/password"
 	# Long lines of messages are no mistake.
 	fails 3 'QUIT: the server closed the connection .*' \

@@ -47,7 +47,7 @@ dovecot_does() {
 	    2>"$WORLD/dovecot.err" || { cat "$WORLD/dovecot.err"; return 1; }
 }
 
-# dovecot_serve mbox|maildir DIRECTORY [INBOX]: starts Dovecot, which serves POP3
+# dovecot_serve mbox|maildir DIRECTORY [INBOX]: starts Dovecot. It serves POP3
 # on port 110, with STLS, and TLS on port 995. Each account has the password
 # "none". The master user "master" has the password "secret", and logs in as
 # alice with the name "alice*master".
