@@ -191,7 +191,7 @@ read_times(struct options *o, const char *text)
 static int
 read_proxies(struct options *o, const char *text)
 {
-	return proxies_read(&o->proxies, text);
+	return networks_read(&o->proxies, text);
 }
 
 /* Reads --keep-tls. */
