@@ -36,7 +36,8 @@ struct options {
 	 * and the realm.
 	 */
 	const char *domains;
-	const char *realms;          /* of clients, with commas; NULL: any */
+	const char *realms; /* of clients, with commas; NULL: any */
+	const char *access; /* path of the access file; NULL: the default */
 	struct account_uids uids;    /* that may log in */
 	uid_t least_user;            /* the smallest uid of the host's users */
 	int login, idle;             /* seconds */
