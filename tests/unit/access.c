@@ -275,7 +275,7 @@ each_line(void)
 	CHECK(answer.right == ACCESS_UNNAMED && lines_seen == 2);
 	login = (struct access_login){ .principal = "a@R", .user = "b" };
 	access_find(&f, &login, &answer);
-	CHECK(answer.right == ACCESS_DENIED && answer.line == 2);
+	CHECK(answer.right == ACCESS_DENIED && answer.line == 4);
 	login.is_supposed = true;
 	access_find(&f, &login, &answer);
 	CHECK(answer.right == ACCESS_READ && answer.line == 2);
