@@ -5,6 +5,11 @@
 load helpers/all
 load helpers/points
 
+setup_file() {
+	server_start
+	begin_replay_cache
+}
+
 teardown() {
 	rm -f /home/alice/.k5login
 	usermod -G '' alice
