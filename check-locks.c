@@ -7,8 +7,8 @@
  * who could make a dotlock there or not. If the directory is in a home
  * directory, both run as the user.
  *
- * The order of the locks is not compared. kpopd waits for no lock while it
- * holds another one (lock-spool.c), so any order is safe.
+ * The order of kpopd's own locks is not compared. kpopd waits for no lock while
+ * it holds another one (lock-spool.c), so any order is safe.
  */
 #include "config.h"
 
@@ -24,7 +24,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check-dovecot.h"
 #include "check-entry.h"
+#include "check-locks.h"
 #include "check-mend.h"
 #include "check-program.h"
 #include "check-quote.h"
@@ -67,9 +69,8 @@ bit_of(enum lock_kind kind)
 	return 1U << kind;
 }
 
-/* Returns the set of locks that a text names. */
-static unsigned
-read_locks_of(const char *text)
+unsigned
+locks_read(const char *text)
 {
 	unsigned set = 0;
 
@@ -128,13 +129,8 @@ advise_locks(struct check *c, unsigned set)
 	    c->o.config != NULL ? c->o.config : CONFIG_FILE);
 }
 
-/*
- * Compares the locks of a program with those that kpopd takes. activity is what
- * the program does with them: "delivers with", "reads with". Two programs
- * exclude each other if they have a lock in common.
- */
-static void
-compare_locks(struct check *c, const char *program, const char *activity,
+void
+locks_compare(struct check *c, const char *program, const char *activity,
     unsigned theirs, unsigned ours)
 {
 	unsigned all = wanted_locks(c) | theirs;
@@ -159,19 +155,15 @@ compare_locks(struct check *c, const char *program, const char *activity,
 		    activity, there);
 }
 
-/*
- * Runs a program of another package. Returns true if there is output to read.
- * Prints a line if the program is installed but fails.
- */
-static bool
-ask_program(struct check *c, const char *const argv[])
+bool
+locks_ask(struct check *c, const char *const argv[], char text[PROGRAM_OUTPUT])
 {
 	const char *problem;
 	char path[PATH_MAX];
 
 	if (!program_find(argv[0], path))
 		return false;
-	if ((problem = program_run(argv, output)) == NULL)
+	if ((problem = program_run(argv, text)) == NULL)
 		return true;
 	check_warn(c, "locks", argv[0],
 	    check_remedy(c, "%s %s", argv[0], argv[1]),
@@ -179,18 +171,13 @@ ask_program(struct check *c, const char *const argv[])
 	return false;
 }
 
-/*
- * Copies the value of the line "NAME = VALUE" of the output; "" if there is
- * none. Returns value.
- */
-static const char *
-find_setting(const char *name, char value[256])
+const char *
+locks_find_setting(const char *text, const char *name, char value[256])
 {
 	size_t n = strlen(name);
 
 	*value = '\0';
-	for (const char *line = output; line != NULL;
-	     line = strchr(line, '\n')) {
+	for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
 		line += *line == '\n';
 		if (strncmp(line, name, n) != 0 ||
 		    strncmp(line + n, " =", 2) != 0)
@@ -213,18 +200,20 @@ check_postfix(struct check *c, unsigned ours)
 		"mailbox_command", "home_mailbox" };
 	char value[256];
 
-	if (!ask_program(c, argv))
+	if (!locks_ask(c, argv, output))
 		return;
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (*find_setting(others[i], value) != '\0') {
+		if (*locks_find_setting(output, others[i], value) != '\0') {
 			check_ok(c, "locks", "postfix",
 			    "it does not itself deliver to the spool, because "
 			    "%s = %s",
 			    others[i], value);
 			return;
 		}
-	compare_locks(c, "postfix", "delivers with",
-	    read_locks_of(find_setting("mailbox_delivery_lock", value)), ours);
+	locks_compare(c, "postfix", "delivers with",
+	    locks_read(locks_find_setting(output, "mailbox_delivery_lock",
+		value)),
+	    ours);
 }
 
 /* What exim -bP prints about one transport. */
@@ -235,9 +224,8 @@ struct transport {
 	unsigned locks;
 };
 
-/* Returns true if the path is in this directory, up to its first variable. */
-static bool
-is_in_directory(const char *path, const char *directory)
+bool
+locks_is_in_directory(const char *path, const char *directory)
 {
 	char prefix[PATH_MAX];
 	struct stat a, b;
@@ -258,10 +246,10 @@ check_transport(struct check *c, const struct transport *t,
 	char name[96];
 
 	if (t->is_other || *directory == '\0' ||
-	    !is_in_directory(t->file, directory))
+	    !locks_is_in_directory(t->file, directory))
 		return false;
 	snprintf(name, sizeof(name), "exim: %s", t->name);
-	compare_locks(c, name, "delivers with", t->locks, ours);
+	locks_compare(c, name, "delivers with", t->locks, ours);
 	return true;
 }
 
@@ -274,7 +262,7 @@ read_transport_line(struct transport *t, const char *line)
 	else if (strncmp(line, "driver = ", 9) == 0)
 		t->is_other = strcmp(line + 9, "appendfile") != 0;
 	else if (strncmp(line, "use_", 4) == 0)
-		t->locks |= read_locks_of(line);
+		t->locks |= locks_read(line);
 }
 
 /* Checks the transports of Exim that append to files of the spool. */
@@ -289,7 +277,7 @@ check_exim(struct check *c, const char *directory, unsigned ours)
 
 	if (!program_find(argv[0], path))
 		argv[0] = "exim";
-	if (!ask_program(c, argv))
+	if (!locks_ask(c, argv, output))
 		return;
 	while ((line = entry_line(&rest)) != NULL) {
 		end = strstr(line, heading);
@@ -308,19 +296,25 @@ check_exim(struct check *c, const char *directory, unsigned ours)
 		    "it does not itself deliver to the spool");
 }
 
-/* Checks procmail, whose locks were chosen when it was compiled. */
-static void
+/*
+ * Checks procmail, whose locks were chosen when it was compiled. Returns their
+ * names in the order in which it takes them; "" if they are unknown.
+ */
+static const char *
 check_procmail(struct check *c, unsigned ours)
 {
 	static const char *const argv[] = { "procmail", "-v", NULL };
 	static const char label[] = "Locking strategies:";
+	static char names[256];
 	char *line;
 
-	if (!ask_program(c, argv) || (line = strstr(output, label)) == NULL)
-		return;
+	if (!locks_ask(c, argv, output) ||
+	    (line = strstr(output, label)) == NULL)
+		return "";
 	line[strcspn(line, "\n")] = '\0';
-	compare_locks(c, "procmail", "delivers with",
-	    read_locks_of(line + sizeof(label) - 1), ours);
+	strlcpy(names, line + sizeof(label) - 1, sizeof(names));
+	locks_compare(c, "procmail", "delivers with", locks_read(names), ours);
+	return names;
 }
 
 /* Checks mutt, whose locks were chosen when it was compiled. */
@@ -329,65 +323,9 @@ check_mutt(struct check *c, unsigned ours)
 {
 	static const char *const argv[] = { "mutt", "-v", NULL };
 
-	if (ask_program(c, argv))
-		compare_locks(c, "mutt", "reads and writes with",
-		    read_locks_of(output), ours);
-}
-
-/*
- * Returns true if Dovecot may use mbox files: its format is mbox or not fixed.
- * Dovecot 2.4 has another setting for it than earlier versions, and prints
- * nothing about the earlier one.
- */
-static bool
-dovecot_uses_mbox(char value[256])
-{
-	static const char *const settings[] = { "mail_location",
-		"mail_driver" };
-
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-		const char *const argv[] = { "doveconf", settings[i], NULL };
-
-		if (program_run(argv, output) == NULL &&
-		    strstr(output, settings[i]) != NULL)
-			return *find_setting(settings[i], value) == '\0' ||
-			    strstr(value, "mbox") != NULL;
-	}
-	return true;
-}
-
-/*
- * Checks Dovecot, which locks differently to read and to write. doveconf 2.4
- * does not show its locks; then they are taken for the default ones.
- */
-static void
-check_dovecot(struct check *c, unsigned ours)
-{
-	static const char *const argv[] = { "doveconf", "mbox_read_locks",
-		"mbox_write_locks", NULL };
-	char value[256];
-	unsigned to_read, to_write;
-	bool is_known;
-
-	if (!ask_program(c, argv))
-		return;
-	to_read = read_locks_of(find_setting("mbox_read_locks", value));
-	to_write = read_locks_of(find_setting("mbox_write_locks", value));
-	if (!dovecot_uses_mbox(value)) {
-		check_ok(c, "locks", "dovecot",
-		    "it does not use the spool: its mail is %s", value);
-		return;
-	}
-	is_known = to_read != 0 || to_write != 0;
-	if (!is_known) {
-		to_read = bit_of(LOCK_FCNTL);
-		to_write = bit_of(LOCK_FCNTL) | bit_of(LOCK_DOTLOCK);
-	}
-	compare_locks(c, "dovecot",
-	    is_known ? "reads with" : "by default reads with", to_read, ours);
-	compare_locks(c, "dovecot",
-	    is_known ? "writes with" : "by default writes with", to_write,
-	    ours);
+	if (locks_ask(c, argv, output))
+		locks_compare(c, "mutt", "reads and writes with",
+		    locks_read(output), ours);
 }
 
 /*
@@ -637,13 +575,14 @@ check_locks(struct check *c)
 {
 	static struct account a;
 	char directory[PATH_MAX] = "";
-	const char *path;
+	const char *path, *procmail;
 	unsigned ours = wanted_locks(c);
 	bool answers;
 
 	if (!mailboxes_are_locked(&c->o.mailboxes)) {
 		check_ok(c, "locks", NULL,
 		    "mailboxes of this format have none");
+		dovecot_check(c, 0, "");
 		return;
 	}
 	if ((path = find_path(c, &a)) != NULL) {
@@ -656,7 +595,7 @@ check_locks(struct check *c)
 	}
 	check_postfix(c, ours);
 	check_exim(c, directory, ours);
-	check_procmail(c, ours);
-	check_dovecot(c, ours);
+	procmail = check_procmail(c, ours);
+	dovecot_check(c, ours, procmail);
 	check_mutt(c, ours);
 }
