@@ -217,14 +217,16 @@ check_inbox(struct check *c, const struct dovecot *d)
 		    d->driver, d->inbox, m->text);
 }
 
-/* Returns true if a text names a dotlock before an fcntl lock. */
+/* Returns true if the first lock that a text names is a dotlock. */
 static bool
 is_dotlock_first(const char *names)
 {
-	const char *dotlock = strstr(names, "dotlock");
-	const char *fcntl = strstr(names, "fcntl");
+	char first[32];
 
-	return dotlock != NULL && fcntl != NULL && dotlock < fcntl;
+	names += strspn(names, " \t");
+	snprintf(first, sizeof(first), "%.*s", (int)strcspn(names, " ,\t"),
+	    names);
+	return locks_read(first) == locks_read("dotlock");
 }
 
 /*

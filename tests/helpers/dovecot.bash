@@ -60,7 +60,6 @@ dovecot_serve() {
 		listen = 127.0.0.1
 		log_path = $WORLD/dovecot.log
 		first_valid_uid = 1
-		mail_privileged_group = mail
 		service auth {
 			user = root
 		}
