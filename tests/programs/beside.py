@@ -3,35 +3,37 @@
 #
 # COUNT is the number of operations. An operation is one of these:
 #
-#	a delivery by procmail or dovecot-lda
-#	a command of IMAP: APPEND, STORE, UID EXPUNGE, COPY, MOVE, CHECK, FETCH
-#	a command of doveadm: index, force-resync
-#	a session of KPOP, by a real login: UIDL, TOP of all messages, RETR, DELE,
-#	then QUIT, or the client's end without QUIT
-#	a SIGKILL (for dovecot-lda and an mbox: a SIGTERM)
+#   - a delivery by procmail or dovecot-lda
+#   - a command of IMAP: APPEND, STORE, UID EXPUNGE, COPY, MOVE, CHECK, FETCH
+#   - a command of doveadm: index, force-resync
+#   - a session of KPOP, by a real login: UIDL, TOP of all messages, RETR, DELE,
+#     then QUIT, or the client's end without QUIT
+#   - a kill
 #
 # A process is killed only where its program loses no mail by that:
 #
-#	kpopd		a session, at any time, above all in QUIT
-#	imap		Maildir: at any time. mbox: between two commands, because
-#			Dovecot moves messages within the file, without a journal
-#	dovecot-lda	Maildir: at any time. mbox: by SIGTERM
-#	procmail	Maildir: at any time. mbox: never, because it leaves a part
-#			of a message, even after SIGTERM; the next message is then
-#			appended to that part
+#   kpopd        at any time, above all in QUIT; only sessions, so that the
+#                broker finishes the removal
+#   imap         Maildir: at any time. mbox: between two commands, because
+#                Dovecot moves messages within the file without a journal
+#   dovecot-lda  Maildir: at any time. mbox: by SIGTERM
+#   procmail     Maildir: at any time. mbox: never, because it leaves a part of
+#                a message, even after SIGTERM, to which the next message is
+#                then appended
 #
-# An operation that was not acknowledged may have happened or not. Everything
-# else must be true at the end:
+# What was not acknowledged may have happened or not. These must be true at the
+# end, byte for byte:
 #
-#	Each message that was delivered and not removed is there once, whole.
-#	Each message that was removed is not there. Of the others, none is there
-#	twice or in part.
+#   - Each message that was delivered and not removed is there once.
+#   - Each message that was removed is not there.
+#   - Of the others, none is there twice or in part.
 #
-# This must be true in each session: it lists all messages that had been
-# delivered before it began and were not removed. No message gets another UIDL,
-# and no two messages get the same. RETR sends the whole message. No client
-# fails twice in a row. Only a session that this program has killed, or that
-# found a session of the other client, is no failure.
+# Each session must list all messages that were delivered before it began and
+# were not removed. No message gets another UIDL, and no two messages get the
+# same. RETR sends the whole message. It may refuse a message that is there, but
+# not in two sessions in a row. QUIT leaves a message only if Dovecot may have
+# removed it. No client fails twice in a row. It is no failure if this program
+# has killed the session, or if the other client has the mailbox.
 #
 # $WITHOUT contains what is left out: "procmail", "kpopd", "kill", or "care",
 # which lets SIGKILL end any program at any time. The last three are for
@@ -71,6 +73,9 @@ class Books:
         self.begun = time.monotonic()
         self.size = 0  # of the mailbox in the last list of it
 
+    def seconds(self):
+        return time.monotonic() - self.begun
+
     def op(self, name):
         with self.lock:
             self.done += 1
@@ -83,7 +88,7 @@ class Books:
     def tell(self, tokens, event):
         """Keeps what happens to these messages, for the report."""
         line = '%.3f %s: %s' % (
-            time.monotonic() - self.begun,
+            self.seconds(),
             threading.current_thread().name,
             event,
         )
@@ -99,7 +104,7 @@ class Books:
                     '\n#\t\t'.join(self.history.get(token, [])),
                 )
             self.problems.append(text)
-            print('# %.1f s: %s' % (time.monotonic() - self.begun, text), flush=True)
+            print('# %.1f s: %s' % (self.seconds(), text), flush=True)
 
     def make(self, how, dice):
         """Makes a message. Returns its token and text."""
@@ -111,7 +116,10 @@ class Books:
             dice.choice(
                 ('', '.', '..dots', '>From there', 'a \t', 'x' * 900)
                 if dice.random() < 0.1
-                else ('%s line %d %s' % (token, i, 'abc ' * dice.randrange(15)),)
+                else [
+                    '%s line %d %s'
+                    % (token, i, 'abc ' * dice.randrange(15))
+                ]
             )
             for i in range(dice.randint(1, size))
         ]
@@ -403,7 +411,8 @@ class Imap(Actor):
                 return
             token, text = books.make('APPEND', self.dice)
             self.killer()
-            self.must('append', 'INBOX', None, None, text.replace(b'\n', b'\r\n'))
+            text = text.replace(b'\n', b'\r\n')
+            self.must('append', 'INBOX', None, None, text)
             books.take(token)
             return books.op('IMAP append')
         if does == 'check':
@@ -540,6 +549,7 @@ class Kpop(Actor):
         elif failure:
             self.failures += 1
             books.note('KPOP failure: ' + re.sub(r'\d+', 'N', failure))
+            print('# %.1f s: %s: %s' % (books.seconds(), self.name, failure))
             if self.failures > 1:
                 books.wrong('two failures in a row, the last: ' + failure)
         else:
@@ -553,7 +563,8 @@ class Kpop(Actor):
         ).stdout.split()
         for pid in pids:
             try:
-                if os.readlink('/proc/%d/fd/0' % int(pid)).startswith('socket:'):
+                client = os.readlink('/proc/%d/fd/0' % int(pid))
+                if client.startswith('socket:'):
                     with books.lock:
                         books.kills.append(time.monotonic())
                     os.kill(int(pid), signal.SIGKILL)
@@ -684,26 +695,24 @@ def judge():
     for token in sorted(books.certain() - kept):
         books.wrong('%s is lost' % token)
     for token in sorted(kept & set(books.gone)):
-        books.wrong('%s is there again, removed by %s' % (token, books.gone[token]))
+        by = ' and '.join(books.gone[token])
+        books.wrong('%s is there again, removed by %s' % (token, by))
     if store == 'maildir' or os.path.exists(archive):
         lost = books.archived - set(tokens_in(archive))
         if lost:
             books.wrong('in the archive are not %s' % sorted(lost))
-    by = {}
-    for token, whom in books.gone.items():
-        who = ' and '.join(sorted(whom))
-        by[who] = by.get(who, 0) + 1
+    parts = {'kept': len(kept & books.delivered)}
+    for token in books.delivered - kept:
+        who = ' and '.join(sorted(books.gone.get(token, ['an unsure removal'])))
+        parts['removed by ' + who] = parts.get('removed by ' + who, 0) + 1
     unsure = set(books.doomed) - set(books.gone)
     half = set(books.text) - books.delivered
     return (
-        '%d delivered = %d kept + %s; not acknowledged: %d removals '
-        '(%d are kept), %d deliveries (%d are kept)'
+        '%d delivered = %s; not acknowledged: %d removals (%d are kept), '
+        '%d deliveries (%d are kept)'
         % (
             len(books.delivered),
-            len(kept & books.delivered),
-            ' + '.join('%d removed by %s' % (n, w) for w, n in by.items())
-            + ' + %d not kept of the unsure'
-            % len((unsure & books.delivered) - kept - set(books.gone)),
+            ' + '.join('%d %s' % (n, what) for what, n in parts.items()),
             len(unsure),
             len(unsure & kept),
             len(half),
@@ -748,7 +757,7 @@ print(
     % (
         store,
         seed,
-        time.monotonic() - books.begun,
+        books.seconds(),
         books.done,
         len(books.problems),
     )
