@@ -65,7 +65,7 @@ storm_of() {
 	    "${COUNT-$count}" >"$WORLD/points" 2>&1 3>&- || status=$?
 	cat "$WORLD/points" >&3
 	if [ $status -ne 0 ]; then
-		log_lines | grep -aEv ' (login|logout) ' | tail -n 40 || :
+		log_lines | grep -aEv ' (login|logout) |signal 9' | tail -n 40 || :
 		grep -E 'Error|Warning' "$WORLD/dovecot.log" | tail -n 20 || :
 		return $status
 	fi

@@ -107,5 +107,5 @@ dovecot_end() {
 	kill "$dovecot" 2>/dev/null || true
 	wait "$dovecot" 2>/dev/null || true
 	dovecot=
-	await 10 '! pgrep -x "dovecot|(imap|pop3)(-login)?" >/dev/null'
+	await 10 '! pgrep -x "imap|pop3" >/dev/null'
 }
