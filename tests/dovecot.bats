@@ -65,7 +65,8 @@ storm_of() {
 	    "${COUNT-$count}" >"$WORLD/points" 2>&1 3>&- || status=$?
 	cat "$WORLD/points" >&3
 	if [ $status -ne 0 ]; then
-		log_lines | grep -aEv ' (login|logout) |signal 9' | tail -n 40 || :
+		log_lines | grep -aEv ' (login|logout) |signal 9' |
+		    tail -n 40 || :
 		grep -E 'Error|Warning' "$WORLD/dovecot.log" | tail -n 20 || :
 		return $status
 	fi
@@ -73,18 +74,21 @@ storm_of() {
 	[ "$1" = maildir ] || [ "$(ls -A /var/mail)" = alice ]
 }
 
+# bats test_tags=fault:9-2,promise:7
 @test "no message is lost and no UIDL changes while Dovecot, dovecot-lda, procmail and sessions use one mbox with the documented locks" {
 	mbox_prepare
 	imap_serve < <(documented mbox)
 	storm_of mbox 150
 }
 
+# bats test_tags=fault:9-2,promise:7
 @test "no message is lost and no UIDL changes while Dovecot, dovecot-lda and sessions use one mbox with Debian's locks" {
 	mbox_prepare
 	imap_serve < <(documented mbox | grep -v '^mbox_.*_locks')
 	WITHOUT=procmail storm_of mbox 250
 }
 
+# bats test_tags=fault:9-2,promise:7
 @test "no message is lost and no UIDL changes while Dovecot, dovecot-lda, procmail and sessions use one Maildir" {
 	server_start -m maildir:~/Maildir
 	printf 'DEFAULT=$HOME/Maildir/\n' >/home/alice/.procmailrc
