@@ -17,8 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check-compare.h"
 #include "check-dovecot.h"
-#include "check-locks.h"
 #include "check.h"
 #include "path.h"
 
@@ -66,8 +66,8 @@ read_parts(struct dovecot *d)
 	bool is_mbox = strcmp(d->driver, "mbox") == 0;
 	char path[256], inbox[256];
 
-	locks_find_setting(output, "mail_path", path);
-	locks_find_setting(output, "mail_inbox_path", inbox);
+	compare_find_setting(output, "mail_path", path);
+	compare_find_setting(output, "mail_inbox_path", inbox);
 	if (*inbox == '/' || *inbox == '~' || *inbox == '%')
 		strlcpy(d->inbox, inbox, sizeof(d->inbox));
 	else if (*path != '\0')
@@ -89,21 +89,21 @@ read_dovecot(struct check *c, struct dovecot *d)
 	char value[256];
 
 	*d = (struct dovecot){ .setting = "mail_location" };
-	if (!locks_ask(c, argv, output))
+	if (!compare_ask(c, argv, output))
 		return false;
 	if (strstr(output, "mail_driver =") != NULL) {
 		d->setting = "mail_driver, mail_path and mail_inbox_path";
 		strlcpy(d->driver,
-		    locks_find_setting(output, "mail_driver", value),
+		    compare_find_setting(output, "mail_driver", value),
 		    sizeof(d->driver));
 		read_parts(d);
-		locks_find_setting(output, "  read_locks", d->read);
-		locks_find_setting(output, "  write_locks", d->write);
+		compare_find_setting(output, "  read_locks", d->read);
+		compare_find_setting(output, "  write_locks", d->write);
 	} else {
 		read_location(d,
-		    locks_find_setting(output, "mail_location", value));
-		locks_find_setting(output, "mbox_read_locks", d->read);
-		locks_find_setting(output, "mbox_write_locks", d->write);
+		    compare_find_setting(output, "mail_location", value));
+		compare_find_setting(output, "mbox_read_locks", d->read);
+		compare_find_setting(output, "mbox_write_locks", d->write);
 	}
 	return true;
 }
@@ -187,7 +187,7 @@ is_same_place(struct check *c, const char *theirs, const char *ours)
 	    strcmp(strrchr(theirs, '/'), strrchr(ours, '/')) != 0)
 		return false;
 	path_split(ours, directory);
-	return locks_is_in_directory(theirs, directory);
+	return compare_is_in_directory(theirs, directory);
 }
 
 /* Compares Dovecot's INBOX with kpopd's mailbox. */
@@ -226,7 +226,7 @@ is_dotlock_first(const char *names)
 	names += strspn(names, " \t");
 	snprintf(first, sizeof(first), "%.*s", (int)strcspn(names, " ,\t"),
 	    names);
-	return locks_read(first) == locks_read("dotlock");
+	return compare_read(first) == compare_read("dotlock");
 }
 
 /*
@@ -237,10 +237,10 @@ is_dotlock_first(const char *names)
 static void
 check_order(struct check *c, const char *dovecot, const char *procmail)
 {
-	unsigned both = locks_read("fcntl,dotlock");
+	unsigned both = compare_read("fcntl,dotlock");
 
-	if ((locks_read(dovecot) & both) != both ||
-	    (locks_read(procmail) & both) != both)
+	if ((compare_read(dovecot) & both) != both ||
+	    (compare_read(procmail) & both) != both)
 		return;
 	if (is_dotlock_first(dovecot) == is_dotlock_first(procmail))
 		check_ok(c, "locks", "dovecot",
@@ -269,7 +269,7 @@ dovecot_check(struct check *c, unsigned ours, const char *procmail)
 	if (!mailboxes_are_locked(&c->o.mailboxes) ||
 	    (*d.driver != '\0' && strcmp(d.driver, "mbox") != 0))
 		return;
-	locks_compare(c, "dovecot", "reads with", locks_read(d.read), ours);
-	locks_compare(c, "dovecot", "writes with", locks_read(d.write), ours);
+	compare_locks(c, "dovecot", "reads with", compare_read(d.read), ours);
+	compare_locks(c, "dovecot", "writes with", compare_read(d.write), ours);
 	check_order(c, d.write, procmail);
 }

@@ -7,7 +7,7 @@ struct check;
 /*
  * If Dovecot is installed, prints lines about its locks, if kpopd's mailboxes
  * have locks, and about its INBOX. ours: the locks that kpopd can take, as
- * locks_read returns them. procmail: the names of procmail's locks in their
+ * compare_read returns them. procmail: the names of procmail's locks in their
  * order; "" if procmail is not installed.
  */
 void dovecot_check(struct check *c, unsigned ours, const char *procmail);

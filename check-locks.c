@@ -24,9 +24,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check-compare.h"
 #include "check-dovecot.h"
 #include "check-entry.h"
-#include "check-locks.h"
 #include "check-mend.h"
 #include "check-program.h"
 #include "check-quote.h"
@@ -37,158 +37,12 @@
 #include "process.h"
 #include "resolve.h"
 
-#define SEPARATORS " ,\t\r\n"
 #define SPOOL_SECONDS 5
 /* In the exit status of the child: no dotlock can be made. */
 #define NO_DOTLOCK 4
 
 /* What a program prints. */
 static char output[PROGRAM_OUTPUT];
-
-/* The words by which programs name their locks. */
-static const struct lock_word {
-	const char *word;
-	enum lock_kind kind;
-} lock_words[] = {
-	{ "fcntl", LOCK_FCNTL }, { "flock", LOCK_FLOCK },
-	{ "dotlock", LOCK_DOTLOCK }, /* Postfix, Dovecot */
-	{ "lockf", LOCK_FCNTL }, { "dotlock_try", LOCK_DOTLOCK }, /* Dovecot */
-	{ "fcntl()", LOCK_FCNTL }, { "lockf()", LOCK_FCNTL },
-	{ "flock()", LOCK_FLOCK },
-	{ "dotlocking", LOCK_DOTLOCK }, /* procmail */
-	{ "use_fcntl_lock", LOCK_FCNTL }, { "use_flock_lock", LOCK_FLOCK },
-	{ "use_lockfile", LOCK_DOTLOCK }, /* Exim */
-	{ "+USE_FCNTL", LOCK_FCNTL }, { "+USE_FLOCK", LOCK_FLOCK },
-	{ "+USE_DOTLOCK", LOCK_DOTLOCK }, /* mutt */
-};
-
-/* Returns the bit of a kind in a set of kinds. */
-static unsigned
-bit_of(enum lock_kind kind)
-{
-	return 1U << kind;
-}
-
-unsigned
-locks_read(const char *text)
-{
-	unsigned set = 0;
-
-	for (; *text != '\0'; text += strcspn(text, SEPARATORS)) {
-		size_t n;
-
-		text += strspn(text, SEPARATORS);
-		n = strcspn(text, SEPARATORS);
-		for (size_t i = 0;
-		     i < sizeof(lock_words) / sizeof(lock_words[0]); i++)
-			if (strlen(lock_words[i].word) == n &&
-			    strncmp(lock_words[i].word, text, n) == 0)
-				set |= bit_of(lock_words[i].kind);
-	}
-	return set;
-}
-
-/* Writes the names of a set of locks: "fcntl,dotlock". Returns text. */
-static const char *
-name_locks(unsigned set, char text[32])
-{
-	static const char *const names[LOCK_KINDS] = { "fcntl", "flock",
-		"dotlock" };
-
-	*text = '\0';
-	for (int i = 0; i < LOCK_KINDS; i++) {
-		if ((set & bit_of((enum lock_kind)i)) == 0)
-			continue;
-		if (*text != '\0')
-			strlcat(text, ",", 32);
-		strlcat(text, names[i], 32);
-	}
-	return *text != '\0' ? text : "no lock";
-}
-
-/* Returns the set of locks that -l names. */
-static unsigned
-wanted_locks(const struct check *c)
-{
-	unsigned set = 0;
-
-	for (int i = 0; i < c->o.locks.count; i++)
-		set |= bit_of(c->o.locks.kinds[i]);
-	return set;
-}
-
-/* Returns a sentence that has kpopd take these locks. */
-static const char *
-advise_locks(struct check *c, unsigned set)
-{
-	char text[32];
-
-	return check_remedy(c,
-	    "let kpopd take the locks %s, by -l or by locks in %s",
-	    name_locks(set, text),
-	    c->o.config != NULL ? c->o.config : CONFIG_FILE);
-}
-
-void
-locks_compare(struct check *c, const char *program, const char *activity,
-    unsigned theirs, unsigned ours)
-{
-	unsigned all = wanted_locks(c) | theirs;
-	char here[32], there[32];
-
-	name_locks(theirs, there);
-	if ((theirs & ours) == 0)
-		check_fail(c, "locks", program,
-		    theirs == 0 || all == wanted_locks(c) ?
-			NULL :
-			advise_locks(c, all),
-		    "it %s %s, and kpopd takes %s: neither waits for the "
-		    "other, so mail can be lost",
-		    activity, theirs != 0 ? there : "no lock",
-		    name_locks(ours, here));
-	else if ((theirs & ~wanted_locks(c)) != 0)
-		check_warn(c, "locks", program, advise_locks(c, all),
-		    "it %s %s, and kpopd takes only %s", activity, there,
-		    name_locks(ours, here));
-	else
-		check_ok(c, "locks", program, "it %s %s, as kpopd does",
-		    activity, there);
-}
-
-bool
-locks_ask(struct check *c, const char *const argv[], char text[PROGRAM_OUTPUT])
-{
-	const char *problem;
-	char path[PATH_MAX];
-
-	if (!program_find(argv[0], path))
-		return false;
-	if ((problem = program_run(argv, text)) == NULL)
-		return true;
-	check_warn(c, "locks", argv[0],
-	    check_remedy(c, "%s %s", argv[0], argv[1]),
-	    "its locks are unknown: %s", problem);
-	return false;
-}
-
-const char *
-locks_find_setting(const char *text, const char *name, char value[256])
-{
-	size_t n = strlen(name);
-
-	*value = '\0';
-	for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, name, n) != 0 ||
-		    strncmp(line + n, " =", 2) != 0)
-			continue;
-		line += n + 2;
-		line += strspn(line, " ");
-		snprintf(value, 256, "%.*s", (int)strcspn(line, "\n"), line);
-		break;
-	}
-	return value;
-}
 
 /* Checks Postfix's local(8). */
 static void
@@ -200,18 +54,18 @@ check_postfix(struct check *c, unsigned ours)
 		"mailbox_command", "home_mailbox" };
 	char value[256];
 
-	if (!locks_ask(c, argv, output))
+	if (!compare_ask(c, argv, output))
 		return;
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (*locks_find_setting(output, others[i], value) != '\0') {
+		if (*compare_find_setting(output, others[i], value) != '\0') {
 			check_ok(c, "locks", "postfix",
 			    "it does not itself deliver to the spool, because "
 			    "%s = %s",
 			    others[i], value);
 			return;
 		}
-	locks_compare(c, "postfix", "delivers with",
-	    locks_read(locks_find_setting(output, "mailbox_delivery_lock",
+	compare_locks(c, "postfix", "delivers with",
+	    compare_read(compare_find_setting(output, "mailbox_delivery_lock",
 		value)),
 	    ours);
 }
@@ -224,20 +78,6 @@ struct transport {
 	unsigned locks;
 };
 
-bool
-locks_is_in_directory(const char *path, const char *directory)
-{
-	char prefix[PATH_MAX];
-	struct stat a, b;
-
-	snprintf(prefix, sizeof(prefix), "%.*s", (int)strcspn(path, "$"), path);
-	if (*prefix != '/')
-		return false;
-	*(strrchr(prefix, '/') + 1) = '\0';
-	return stat(prefix, &a) == 0 && stat(directory, &b) == 0 &&
-	    a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 /* Checks a transport after its last line. Returns true if it uses the spool. */
 static bool
 check_transport(struct check *c, const struct transport *t,
@@ -246,10 +86,10 @@ check_transport(struct check *c, const struct transport *t,
 	char name[96];
 
 	if (t->is_other || *directory == '\0' ||
-	    !locks_is_in_directory(t->file, directory))
+	    !compare_is_in_directory(t->file, directory))
 		return false;
 	snprintf(name, sizeof(name), "exim: %s", t->name);
-	locks_compare(c, name, "delivers with", t->locks, ours);
+	compare_locks(c, name, "delivers with", t->locks, ours);
 	return true;
 }
 
@@ -262,7 +102,7 @@ read_transport_line(struct transport *t, const char *line)
 	else if (strncmp(line, "driver = ", 9) == 0)
 		t->is_other = strcmp(line + 9, "appendfile") != 0;
 	else if (strncmp(line, "use_", 4) == 0)
-		t->locks |= locks_read(line);
+		t->locks |= compare_read(line);
 }
 
 /* Checks the transports of Exim that append to files of the spool. */
@@ -277,7 +117,7 @@ check_exim(struct check *c, const char *directory, unsigned ours)
 
 	if (!program_find(argv[0], path))
 		argv[0] = "exim";
-	if (!locks_ask(c, argv, output))
+	if (!compare_ask(c, argv, output))
 		return;
 	while ((line = entry_line(&rest)) != NULL) {
 		end = strstr(line, heading);
@@ -308,12 +148,13 @@ check_procmail(struct check *c, unsigned ours)
 	static char names[256];
 	char *line;
 
-	if (!locks_ask(c, argv, output) ||
+	if (!compare_ask(c, argv, output) ||
 	    (line = strstr(output, label)) == NULL)
 		return "";
 	line[strcspn(line, "\n")] = '\0';
 	strlcpy(names, line + sizeof(label) - 1, sizeof(names));
-	locks_compare(c, "procmail", "delivers with", locks_read(names), ours);
+	compare_locks(c, "procmail", "delivers with", compare_read(names),
+	    ours);
 	return names;
 }
 
@@ -323,9 +164,9 @@ check_mutt(struct check *c, unsigned ours)
 {
 	static const char *const argv[] = { "mutt", "-v", NULL };
 
-	if (locks_ask(c, argv, output))
-		locks_compare(c, "mutt", "reads and writes with",
-		    locks_read(output), ours);
+	if (compare_ask(c, argv, output))
+		compare_locks(c, "mutt", "reads and writes with",
+		    compare_read(output), ours);
 }
 
 /*
@@ -358,14 +199,15 @@ find_nfs(dev_t device, char options[512])
 static void
 check_nfs(struct check *c, const char *directory, const struct stat *st)
 {
-	unsigned kernel = bit_of(LOCK_FCNTL) | bit_of(LOCK_FLOCK);
+	unsigned kernel = compare_bit(LOCK_FCNTL) | compare_bit(LOCK_FLOCK);
 	char options[512];
 
 	if (!find_nfs(st->st_dev, options))
 		return;
-	if ((wanted_locks(c) & kernel) == kernel)
+	if ((compare_wanted(c) & kernel) == kernel)
 		check_warn(c, "spool", directory,
-		    advise_locks(c, bit_of(LOCK_FCNTL) | bit_of(LOCK_DOTLOCK)),
+		    compare_advise(c,
+			compare_bit(LOCK_FCNTL) | compare_bit(LOCK_DOTLOCK)),
 		    "on NFS a flock is an fcntl lock of the server, so the "
 		    "fcntl lock and the flock of kpopd can exclude each other");
 	else if (strstr(options, "nolock") != NULL ||
@@ -515,7 +357,7 @@ find_possible_locks(struct check *c, const struct account *a, const char *path,
     bool *answers)
 {
 	pid_t child = fork();
-	unsigned set = wanted_locks(c);
+	unsigned set = compare_wanted(c);
 	int status;
 
 	*answers = true;
@@ -543,7 +385,7 @@ find_possible_locks(struct check *c, const struct account *a, const char *path,
 		c->worst =
 		    (enum check_verdict)(WEXITSTATUS(status) & ~NO_DOTLOCK);
 	return (WEXITSTATUS(status) & NO_DOTLOCK) != 0 ?
-	    set & ~bit_of(LOCK_DOTLOCK) :
+	    set & ~compare_bit(LOCK_DOTLOCK) :
 	    set;
 }
 
@@ -576,7 +418,7 @@ check_locks(struct check *c)
 	static struct account a;
 	char directory[PATH_MAX] = "";
 	const char *path, *procmail;
-	unsigned ours = wanted_locks(c);
+	unsigned ours = compare_wanted(c);
 	bool answers;
 
 	if (!mailboxes_are_locked(&c->o.mailboxes)) {
