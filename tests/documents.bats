@@ -420,6 +420,10 @@ docs/ADMIN.md|kadmin -q 'ktremove|here
 docs/ADMIN.md|setspn|not|no Active Directory can be installed here
 docs/ADMIN.md|login peer=|login.bats|and kpopd logs the user
 docs/ADMIN.md|journalctl|here
+docs/ADMIN.md|mail_location = mbox|dovecot.bats|with the documented locks
+docs/ADMIN.md|mail_driver = mbox|dovecot.bats|with the documented locks
+docs/ADMIN.md|mail_location = maildir|dovecot.bats|one Maildir
+docs/ADMIN.md|mail_driver = maildir|dovecot.bats|one Maildir
 docs/ADMIN.md|kpopd --recover|here
 docs/ADMIN.md|rm -rf|here
 docs/CLIENTS.md|kpop 1109/tcp|here

@@ -46,3 +46,66 @@ dovecot_does() {
 	    -c $WORLD/dovecot.conf $1 $(dovecot_self) ${2-}" \
 	    2>"$WORLD/dovecot.err" || { cat "$WORLD/dovecot.err"; return 1; }
 }
+
+# dovecot_serve PROTOCOL PORT: starts a Dovecot that serves POP3 or IMAP (pop3,
+# imap) on this port, with the settings on standard input. It needs no password.
+# Sets $dovecot to its pid.
+dovecot_serve() {
+	{
+		cat
+		cat <<-END
+		base_dir = /run/dovecot.$1
+		instance_name = $1
+		protocols = $1
+		listen = 127.0.0.1
+		log_path = $WORLD/dovecot.log
+		first_valid_uid = 1
+		service auth {
+			user = root
+		}
+		service $1-login {
+			inet_listener $1 {
+				port = $2
+			}
+			inet_listener $1s {
+				port = 0
+			}
+		}
+		END
+		if dovecot_is_new; then
+			cat <<-END
+			passdb static {
+				fields {
+					nopassword = yes
+				}
+			}
+			userdb passwd {
+			}
+			END
+		else
+			cat <<-END
+			passdb {
+				driver = static
+				args = nopassword=y
+			}
+			userdb {
+				driver = passwd
+			}
+			END
+		fi
+	} >"$WORLD/dovecot.conf"
+	chmod 644 "$WORLD/dovecot.conf"
+	dovecot -F -c "$WORLD/dovecot.conf" 3>&- >"$WORLD/dovecot.out" 2>&1 &
+	dovecot=$!
+	await 5 "ss -Hltn sport = $2 | grep -q ." ||
+	    { cat "$WORLD/dovecot.out" "$WORLD/dovecot.log"; return 1; }
+}
+
+# dovecot_end: ends the Dovecot of dovecot_serve, and its processes, if it runs.
+dovecot_end() {
+	[ -n "${dovecot-}" ] || return 0
+	kill "$dovecot" 2>/dev/null || true
+	wait "$dovecot" 2>/dev/null || true
+	dovecot=
+	await 10 '! pgrep -x "imap|pop3" >/dev/null'
+}
