@@ -27,13 +27,13 @@
  *	accept-limits.c accept-queue.c accept-socket.c accept-sources.c
  *	accept-stale.c accept-unable.c accept.c access.c account.c
  *	address.c auth-keytab.c auth-krb5conf.c auth-start.c auth.c
- *	clock.c exposure.c file.c keep-ask.c keep-serve.c keep.c
- *	kpopd-tls.c kpopd.c layer.c load-gss.c load-tls.c lock.c log.c
- *	login-defs.c mailboxes.c message.c monitor-watch.c monitor.c
- *	networks.c options-file.c options-table.c options.c packet.c
- *	path.c preauth.c privsep.c process.c recover-all.c relay-tls.c
- *	replay-cache.c resolve.c root-file.c sandbox.c sasl.c
- *	session-setup.c state.c
+ *	by-hand.c clock.c exposure.c file.c import-run.c keep-ask.c
+ *	keep-serve.c keep.c kpopd-tls.c kpopd.c layer.c load-gss.c
+ *	load-tls.c lock.c log.c login-defs.c mailboxes.c message.c
+ *	monitor-watch.c monitor.c networks.c options-file.c
+ *	options-table.c options.c packet.c path.c preauth.c privsep.c
+ *	process.c recover-all.c relay-tls.c replay-cache.c resolve.c
+ *	root-file.c sandbox.c sasl.c session-setup.c state.c
  */
 #include "config.h"
 
@@ -64,6 +64,7 @@
 #include "clock.h"
 #include "exposure.h"
 #include "file.h"
+#include "import-run.h"
 #include "layer.h"
 #include "load-gss.h"
 #include "log.h"
@@ -423,6 +424,23 @@ check(const struct options *o, char **argv)
 	options_refuse(o, KPOPD_CHECK ": ", strerror(errno));
 }
 
+/* Gives a mailbox the ids of another server, or reports what that would do. */
+static int
+import_ids(struct options *o)
+{
+	const char *name =
+	    o->import_uidl != NULL ? "--import-uidl" : "--uidl-report";
+
+	if (geteuid() != 0)
+		options_refuse(o, name, " needs root");
+	if (!o->by_hand)
+		options_refuse(o, name, " serves no client");
+	if (o->import_uidl != NULL && o->uidl_report != NULL)
+		options_refuse(o, name, " excludes --uidl-report");
+	find_sandbox(o);
+	return import_run(o);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -467,6 +485,8 @@ main(int argc, char **argv)
 		find_sandbox(&s.o);
 		return recover_all(&s.o);
 	}
+	if (s.o.import_uidl != NULL || s.o.uidl_report != NULL)
+		return import_ids(&s.o);
 	if (listens)
 		return listen_for_clients(&s);
 	if (by_hand || address_of_peer(0, &peer, &text) == -1) {

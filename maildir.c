@@ -118,17 +118,6 @@ maildir_wire_size(void *box, size_t i)
 	return r.wire_size;
 }
 
-/* Returns true if a unique name of n bytes can be used as an id unchanged. */
-static bool
-is_valid_id(const char *unique, size_t n)
-{
-	if (n == 0 || n >= UIDL_SIZE)
-		return false;
-	while (n > 0 && unique[n - 1] >= 0x21 && unique[n - 1] <= 0x7e)
-		n--;
-	return n == 0;
-}
-
 static void
 maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 {
@@ -138,7 +127,7 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 	size_t n;
 
 	records_get(box, i, &r);
-	if (r.ordinal == 0 && is_valid_id(r.name, r.unique)) {
+	if (r.ordinal == 0 && uidl_is_valid(r.name, r.unique)) {
 		memcpy(id, r.name, r.unique);
 		id[r.unique] = '\0';
 		return;

@@ -21,6 +21,7 @@
 #include "path.h"
 #include "sandbox.h"
 #include "store.h"
+#include "uidl-map.h"
 
 enum drop_error
 maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
@@ -36,7 +37,9 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 	/* Copy the path, because the format keeps pointers to it. */
 	if ((path = strdup(path)) == NULL)
 		fatal("strdup");
-	*m = (struct maildrop){ .store = b->store, .read_only = b->read_only };
+	*m = (struct maildrop){
+		.store = b->store, .state = state, .read_only = b->read_only
+	};
 	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): the path is kept */
 	if ((error = maildrop_state_place(&place, path)) != DROP_OK ||
 	    (error = m->store->open(&place, &m->box)) != DROP_OK)
@@ -149,10 +152,35 @@ maildrop_wire_size(const struct maildrop *m, size_t n)
 	return m->store->wire_size(m->box, n - 1);
 }
 
+enum drop_error
+maildrop_load_ids(struct maildrop *m)
+{
+	if (m->is_map_read)
+		return m->map_error;
+	m->is_map_read = true;
+	if (uidl_map_load(m->state, &m->map) == 0)
+		return DROP_OK;
+	m->map_error = errno == EBADMSG ? DROP_DENIED : store_error(errno);
+	log_failed_at(LOG_ERR,
+	    errno == EBADMSG ?
+		"it is damaged: remove it, import the ids again" :
+		NULL,
+	    "reading the file uidl in the state directory");
+	return m->map_error;
+}
+
+void
+maildrop_own_id(const struct maildrop *m, size_t n, char id[UIDL_SIZE])
+{
+	m->store->uidl(m->box, n - 1, id);
+}
+
 void
 maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE])
 {
-	m->store->uidl(m->box, n - 1, id);
+	maildrop_own_id(m, n, id);
+	if (m->map != NULL)
+		uidl_map_apply(m->map, id);
 }
 
 /*

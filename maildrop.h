@@ -44,10 +44,12 @@ struct span {
 struct store_ops;
 struct lock_plan;
 struct lock_session;
+struct uidl_map;
 
 struct maildrop {
 	const struct store_ops *store;
 	void *box;            /* the value that the store's open has stored */
+	int state;            /* the mailbox's state directory */
 	bool read_only;       /* no message may be marked or removed */
 	unsigned char *marks; /* one bit for each message */
 	size_t count;         /* number of messages, marked ones included */
@@ -59,6 +61,10 @@ struct maildrop {
 	 * client can request such a message a million times
 	 */
 	struct log_limit unread;
+	/* After maildrop_load_ids: the result, and the map; NULL: none. */
+	bool is_map_read;
+	enum drop_error map_error;
+	struct uidl_map *map;
 };
 
 /*
@@ -122,6 +128,20 @@ void maildrop_reset(struct maildrop *m);
  * 1939 §11).
  */
 uint64_t maildrop_wire_size(const struct maildrop *m, size_t n);
+
+/*
+ * Reads the ids that the messages had on another server (uidl-map.h), at the
+ * first call. Must be called before maildrop_uidl, which otherwise does not
+ * know these ids. Returns DROP_OK, also if there are none. If they cannot be
+ * read, returns DROP_DENIED or DROP_FAILED (logged once).
+ */
+enum drop_error maildrop_load_ids(struct maildrop *m);
+
+/*
+ * Stores the own id of message n. It is the unique id, unless the message had
+ * another id on another server.
+ */
+void maildrop_own_id(const struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
 /*
  * Stores the unique id of message n: 1 to 70 characters of 0x21 … 0x7e (RFC

@@ -75,8 +75,8 @@ int message_answer(int channel, int fd);
 #define MESSAGE_TEXT 256 /* bytes of a session's text with its NUL */
 
 /*
- * What a session, a broker or a recovery sends, besides log lines, to the root
- * process that watches it.
+ * What a session, a broker, a recovery or an import sends, besides log lines,
+ * to the root process that watches it.
  */
 enum session_kind {
 	/* session: the login is permitted; text: the rule */
@@ -84,8 +84,12 @@ enum session_kind {
 	MESSAGE_REFUSED = 'N', /* session: it is refused; text: why */
 	/* session, after MESSAGE_REFUSED: what .k5login or krb5.conf lacks */
 	MESSAGE_CAUSE = 'C',
-	MESSAGE_LOCKED = 'K',   /* session, recovery: it has the session lock */
+	/* session, recovery, import: it has the session lock */
+	MESSAGE_LOCKED = 'K',
 	MESSAGE_RECOVERS = 'F', /* broker: it finishes a removal */
+	MESSAGE_LISTED = 'M',   /* import: it has read the list */
+	MESSAGE_REPORT = 'O',   /* import: a line for standard output */
+	MESSAGE_MISTAKE = 'E',  /* import: a line for standard error */
 };
 
 struct session_message {
@@ -103,9 +107,9 @@ struct session_entry {
 };
 
 /*
- * Session, broker, recovery: sends a message. Cuts a text that does not fit
- * into struct session_message. Characters that the text may not contain become
- * "_". Fatal if the monitor has ended.
+ * Session, broker, recovery, import: sends a message. Cuts a text that does not
+ * fit into struct session_message. Characters that the text may not contain
+ * become "_". Fatal if the monitor has ended.
  */
 void message_send_session(int channel, enum session_kind kind,
     const char *text);

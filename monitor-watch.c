@@ -64,6 +64,9 @@ static const struct {
 	[ROLE_RECOVERY] = { "the recovery",
 	    " failed fatal recovery rescue sandbox ", true },
 	[ROLE_CHECK] = { "the check", " failed fatal ", true },
+	[ROLE_IMPORT] = { "the import",
+	    " failed fatal import index recovery rescue sandbox skipped ",
+	    true },
 };
 
 /* Signal handler: does nothing but interrupt ppoll. */

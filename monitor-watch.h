@@ -13,8 +13,8 @@
 #include "message.h"
 
 /*
- * The children of the monitor, of --recover and of --check; at most one child
- * of each role.
+ * The children of the monitor, of --recover, of --check and of --import-uidl;
+ * at most one child of each role.
  */
 enum role {
 	ROLE_PREAUTH,
@@ -24,9 +24,10 @@ enum role {
 	ROLE_BROKER,
 	ROLE_REFUSAL,
 	ROLE_RECOVERY,
-	ROLE_CHECK
+	ROLE_CHECK,
+	ROLE_IMPORT
 };
-#define ROLES 8
+#define ROLES 9
 
 /* Why the monitor has killed a child. */
 enum watch_reason {

@@ -318,6 +318,11 @@ const struct table_row options_table[] = {
 	    "192.0.2.0/24,2001:db8::1,local" },
 	{ '\0', "recover", NULL, NOT_IN_FILE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
+	{ '\0', "import-uidl", "user", NOT_IN_FILE, ANY_TEXT(import_uidl),
+	    "give a mailbox the unique ids of another server, whose list is\n"
+	    "standard input (kpopc --uidl-map)" },
+	{ '\0', "uidl-report", "user", NOT_IN_FILE, ANY_TEXT(uidl_report),
+	    "print what --import-uidl would do with this list" },
 	{ '\0', "keep-tls", NULL, NOT_IN_FILE, read_keep_tls, 0, NULL,
 	    "keep a kpopd-tls ready, for a service by xinetd or inetd" },
 	{ '\0', "check", NULL, NOT_IN_FILE, read_check, 0, NULL,
@@ -438,6 +443,8 @@ table_print_usage(void)
 	print_options(WITH_SERVER, column);
 	column = fprintf(stderr, "       kpopd --recover");
 	print_options(WITH_RECOVER, column);
+	fprintf(stderr, "       kpopd --import-uidl user [option ...] <list\n");
+	fprintf(stderr, "       kpopd --uidl-report user [option ...] <list\n");
 	fprintf(stderr, "       kpopd --keep-tls [option ...]\n");
 	fprintf(stderr, "       kpopd --check [--json] [option ...] [user]\n");
 	fprintf(stderr, "       kpopd --help | --version\n");

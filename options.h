@@ -55,6 +55,11 @@ struct options {
 	struct networks proxies;
 	struct lock_plan locks;
 	bool recover; /* finish interrupted removals, serve no client */
+	/*
+	 * The user whose mailbox gets the ids of another server, or for whom
+	 * kpopd only reports what that would do. NULL: nobody.
+	 */
+	const char *import_uidl, *uidl_report;
 	/* kpopd --check: print what is wrong, serve no client */
 	struct {
 		bool run, json;

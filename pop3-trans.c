@@ -165,10 +165,21 @@ list(struct pop3 *p, int count, char **args)
 	return about_one_or_all(p, count, args, put_size);
 }
 
+/*
+ * Answers UIDL. If the ids that the messages had on another server cannot be
+ * read, refuses the command. Otherwise clients would fetch all messages again.
+ */
 static enum pop3_verdict
 uidl(struct pop3 *p, int count, char **args)
 {
-	return about_one_or_all(p, count, args, put_uidl);
+	switch (maildrop_load_ids(p->transaction->drop)) {
+	case DROP_OK:
+		return about_one_or_all(p, count, args, put_uidl);
+	case DROP_DENIED:
+		return pop3_err(p, "[SYS/PERM] cannot read the unique ids");
+	default:
+		return pop3_err(p, "[SYS/TEMP] cannot read the unique ids");
+	}
 }
 
 /*

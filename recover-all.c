@@ -18,12 +18,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "by-hand.h"
 #include "clock.h"
-#include "lock.h"
 #include "log.h"
 #include "maildrop.h"
 #include "monitor-watch.h"
-#include "privsep.h"
 #include "process.h"
 #include "recover.h"
 #include "recover-all.h"
@@ -33,12 +32,10 @@
 /*
  * These times bound how long one mailbox may delay the others. The recovery
  * must take the session lock within ENTER_MS, then lock the spool and finish
- * the removal within RECOVERY_MS. After the recovery has ended, the broker must
- * end within END_MS. A child that only looks for an unfinished removal must end
- * within ENTER_MS.
+ * the removal within RECOVERY_MS. A child that only looks for an unfinished
+ * removal must end within ENTER_MS.
  */
 #define ENTER_MS 30000
-#define END_MS 60000
 #define RECOVERY_MS 3600000
 /* How long the account database may take to find one user. */
 #define LOOKUP_SECONDS 30
@@ -52,15 +49,6 @@ struct recovery_round {
 	/* a line was printed about a removal of this uid that is left */
 	bool is_printed;
 };
-
-/* Child: drops root's rights and leaves the terminal. */
-static void
-become_user(const struct account *a)
-{
-	process_leave_terminal();
-	lock_signals(SIG_UNBLOCK);
-	privsep_become(a);
-}
 
 /* Returns the exit status of a child as an enum recovery. */
 static int
@@ -93,7 +81,7 @@ find_unfinished(int directory, uid_t uid)
 	fflush(stdout);
 	watch_begin(&w);
 	if (watch_fork(&w, ROLE_RECOVERY, clock_ms() + ENTER_MS, &channel)) {
-		become_user(&user);
+		by_hand_become(&user);
 		recover_look(directory);
 	}
 	while (watch_next(&w, &e)) {
@@ -106,62 +94,19 @@ find_unfinished(int directory, uid_t uid)
 }
 
 /*
- * Waits until the recovery and its broker have ended. Kills a process that
- * takes too long, or that sends another message than one MESSAGE_LOCKED of the
- * recovery. Returns an enum recovery.
- */
-static int
-await_end(struct watch *w)
-{
-	struct watch_event e;
-	struct session_message m;
-	int result = RECOVERY_UNREACHABLE;
-	bool is_locked = false;
-
-	while (watch_next(w, &e)) {
-		if (e.packet != NULL && e.role == ROLE_RECOVERY && !is_locked &&
-		    message_read_session(e.packet, e.size, &m) &&
-		    m.kind == MESSAGE_LOCKED) {
-			is_locked = true;
-			watch_limit(w, ROLE_RECOVERY, clock_ms() + RECOVERY_MS);
-		} else if (e.packet != NULL)
-			watch_kill(w, e.role, WATCH_WRONG);
-		else if (e.role == ROLE_RECOVERY) {
-			result = recovery_of(e.status);
-			/*
-			 * If the recovery was killed, a file system may not
-			 * answer. The broker may wait for the same file system,
-			 * so it is killed, too.
-			 */
-			watch_limit(w, ROLE_BROKER,
-			    clock_ms() +
-				(e.reason == WATCH_ALIVE ? END_MS : 0));
-		}
-	}
-	return result;
-}
-
-/*
  * Recovers one mailbox with a recovery, a child that becomes the user. If the
  * mailbox's format has locks, also starts a broker. Returns an enum recovery.
  */
 static int
 recover_mailbox(struct session *s)
 {
-	static struct watch w;
-	int channel;
+	const struct by_hand work = { .role = ROLE_RECOVERY,
+		.run = recover_by_hand,
+		.enter_ms = ENTER_MS,
+		.work_ms = RECOVERY_MS };
+	int result = by_hand_run(s, &work);
 
-	fflush(stdout);
-	setup_prepare(s);
-	watch_begin(&w);
-	if (watch_fork(&w, ROLE_RECOVERY, clock_ms() + ENTER_MS, &channel)) {
-		setup_close_end(&s->locks_to_session);
-		become_user(&s->user);
-		recover_by_hand(s, channel);
-	}
-	setup_close_end(&s->locks_to_broker);
-	setup_start_broker(s, &w);
-	return await_end(&w);
+	return result != -1 ? result : RECOVERY_UNREACHABLE;
 }
 
 /* Returns the text that --recover prints for an enum recovery. */

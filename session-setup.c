@@ -30,7 +30,7 @@ setup_begin(struct session *s, const struct options *o)
 	memset(s, 0, sizeof(*s));
 	s->o = o;
 	s->write_timeout = o->idle < WRITE_SECONDS ? o->idle : WRITE_SECONDS;
-	s->slot = s->directory = s->state = -1;
+	s->slot = s->directory = s->state = s->list = -1;
 	s->locks_to_session = s->locks_to_broker = -1;
 	s->kept.dotlock.fd = s->kept.spool = s->kept.session = -1;
 }

@@ -17,14 +17,14 @@
 #include "options.h"
 
 /*
- * What the monitor has prepared for one user's session, or --recover for a
- * recovery, partly by session-setup.c. The session or recovery inherits it, and
- * so does the broker.
+ * What the monitor has prepared for one user's session, --recover for a
+ * recovery, or --import-uidl for an import, partly by session-setup.c. The
+ * session, recovery or import inherits it, and so does the broker.
  */
 struct session {
 	const struct options *o;
 	struct auth *auth; /* the krb5.conf snapshot, without keys */
-	struct preauth_message *login; /* NULL: a recovery by --recover */
+	struct preauth_message *login; /* NULL: started by hand */
 	int64_t deadline;  /* of the login, absolute ms of CLOCK_MONOTONIC */
 	int write_timeout; /* in seconds */
 	struct account user;
@@ -44,6 +44,7 @@ struct session {
 	int slot;
 	int directory; /* STATE/users/UID, opened by root; -1: not yet */
 	int state;     /* broker: the mailbox's state directory; -1: none */
+	int list;      /* import: the other server's ids; -1: none */
 	/*
 	 * The two ends of the channel for locks. The broker uses
 	 * locks_to_session, and the session uses locks_to_broker. An end is -1

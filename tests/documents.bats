@@ -166,6 +166,36 @@ fetch() {
 	block docs/ADMIN.md "kpopd --recover" | as_root
 }
 
+@test "the commands of docs/ADMIN.md keep the ids of another server, and take them to another host" {
+	local first name
+	prepare
+	{
+		echo "kpopd uidl list 1"
+		for name in one two; do
+			make_message $name |
+			    "$KPOPD_BUILD/tests/programs/uidl-list" "old-$name"
+		done
+		echo "end 2"
+	} >"$root/root/alice.list"
+	{
+		echo cd /root
+		block docs/ADMIN.md "kpopd --uidl-report"
+		block kpopd.8 "kpopd --import-uidl"
+		block docs/ADMIN.md "for list"
+	} | as_root >"$WORLD/output"
+	[ "$(grep -cx 'alice: with an id of the other server: 2 of 2 messages' \
+	    "$WORLD/output")" -eq 4 ]
+	block docs/ADMIN.md "cd /var/lib/kpopd" | as_root
+	rm -r "$root/var/lib/kpopd"
+	block docs/ADMIN.md "mkdir -p /var/lib/kpopd" | as_root
+	block README.md "systemctl enable --now kpopd.socket" | as_root
+	realm_login alice
+	printf '%s\r\n' "USER alice" "PASS x" UIDL QUIT |
+	    kpopc mail.kpopd.test | tr -d '\r' >"$WORLD/output"
+	grep -x '1 old-one' "$WORLD/output"
+	grep -x '2 old-two' "$WORLD/output"
+}
+
 # started_for_alice: runs the steps of README.md for a server with systemd, and
 # gives alice a ticket. She trusts the certificate.
 started_for_alice() {
@@ -425,6 +455,12 @@ docs/ADMIN.md|mail_driver = mbox|dovecot.bats|with the documented locks
 docs/ADMIN.md|mail_location = maildir|dovecot.bats|one Maildir
 docs/ADMIN.md|mail_driver = maildir|dovecot.bats|one Maildir
 docs/ADMIN.md|kpopd --recover|here
+docs/ADMIN.md|cd /var/lib/kpopd|here
+docs/ADMIN.md|mkdir -p /var/lib/kpopd|here
+docs/ADMIN.md|kpopc --uidl-map|not|no other server runs in the container
+docs/ADMIN.md|kpopd --uidl-report|here
+docs/ADMIN.md|for list|here
+docs/ADMIN.md|for user in $(cat|map.bats|the examples of kpopc(1)
 docs/ADMIN.md|rm -rf|here
 docs/CLIENTS.md|kpop 1109/tcp|here
 docs/CLIENTS.md|poll HOST proto POP3 plugin|here
@@ -436,10 +472,12 @@ docs/PACKAGING.md|apt install build-essential|make package-cycle
 kpopd.8|service kpop|here
 kpopd.8|kt:2345:respawn|not|only init of System V reads it; keep.bats runs it
 kpopd.8|[Service]|systemd.bats|may be credentials
+kpopd.8|kpopd uidl list 1|uidl.bats|the ids of an imported list
 kpopd.8|tail -c +4097|update.bats|was rewritten meanwhile, and keeps
 kpopd.8|kpopd --check alice|here
 kpopd.8|kpopd --check -p -T require|here
 kpopd.8|kpopd --check --json|here
+kpopd.8|kpopd --import-uidl|here
 kpopd.8|kpopd --recover|here
 kpopd.8|disable|here
 kpopd.conf.5|# The service's own keytab, and TLS.|here
@@ -462,6 +500,7 @@ kpopc.1|grep ' login peer='|probe.bats|for Nagios, cron and the log
 kpopc.1|systemctl --user enable|systemd.bats|a user's systemd keeps the port
 kpopc.1|systemctl --user import|not|only a login session has the variable
 kpopc.1|kpopc --listen 2110 mail.example.org <|here
+kpopc.1|kpopd uidl list 1|map.bats|has the hashes of kpopd's own ids for 1,200
 kpopc.1|$ kinit alice|here
 kpopc.1|kpopc -k $HOME/.mail.keytab|here
 kpopc.1|kadmin -q 'addprinc -randkey probe|probe.bats|for Nagios, cron
@@ -469,6 +508,10 @@ kpopc.1|useradd|probe.bats|for Nagios, cron and the log
 kpopc.1|define command|probe.bats|for Nagios, cron and the log
 kpopc.1|object CheckCommand|not|no Icinga; its command is that of Nagios
 kpopc.1|kpopc --probe|probe.bats|for Nagios, cron and the log
+kpopc.1|kpopc --uidl-map -k|map.bats|the examples of kpopc(1)
+kpopc.1|for user in alice bob|map.bats|the examples of kpopc(1)
+kpopc.1|kpopc --uidl-map --tls|map.bats|the examples of kpopc(1)
+kpopc.1|kpopc --uidl-map -l alice|map.bats|the examples of kpopc(1)
 kpopc.1|poll mail.example.org|here
 kpopc.1|set tunnel|here
 kpopc.1|kpopc --listen 2110 mail.example.org|here

@@ -186,6 +186,10 @@ texts(void)
 	o = read_line("-r|R,S|-D|a,b.c|-u|x|--recover");
 	CHECK(strcmp(o.realms, "R,S") == 0 && strcmp(o.domains, "a,b.c") == 0);
 	CHECK(strcmp(o.user, "x") == 0 && o.recover);
+	o = read_line("--import-uidl|alice");
+	CHECK(strcmp(o.import_uidl, "alice") == 0 && o.uidl_report == NULL);
+	o = read_line("--uidl-report|bob|-d|/state");
+	CHECK(strcmp(o.uidl_report, "bob") == 0 && o.import_uidl == NULL);
 	o = read_line("-m|maildir:~/Maildir|-l|flock|-x|local,10.0.0.0/8");
 	CHECK(strcmp(o.mailboxes.text, "maildir:~/Maildir") == 0);
 	CHECK(o.proxies.count == 2);
@@ -317,6 +321,8 @@ file_mistakes(void)
 	check_file_refused("pop3 no\n", "1: takes no argument: pop3");
 	check_file_refused("config /f\n",
 	    "1: an option of the command line only: config");
+	check_file_refused("import-uidl alice\n",
+	    "1: an option of the command line only: import-uidl");
 	check_file_refused("recover\n",
 	    "1: an option of the command line only: recover");
 	check_file_refused("help\n",
