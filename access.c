@@ -221,7 +221,7 @@ read_access_line(char *text, struct access_line *line,
  * mistake returns false and sets f->problem.
  */
 static bool
-next_line(struct root_file *f, struct access_line *line,
+next_rule(struct root_file *f, struct access_line *line,
     struct conditions *conditions)
 {
 	char *text;
@@ -329,7 +329,7 @@ decide_and_free(struct root_file *f, const struct access_login *login,
 	struct search search = { .is_decided = false };
 
 	*answer = (struct access_answer){ .right = ACCESS_UNNAMED };
-	while (next_line(f, &line, &conditions))
+	while (next_rule(f, &line, &conditions))
 		apply_line(&line, &conditions, login, &search, answer);
 	report_mistake(f, answer);
 	root_file_free(f);
@@ -372,7 +372,7 @@ access_each(const struct root_file *f,
 
 	*answer = (struct access_answer){ .right = ACCESS_UNNAMED };
 	root_file_copy(&copy, f);
-	while (next_line(&copy, &line, &conditions))
+	while (next_rule(&copy, &line, &conditions))
 		each(self, &line);
 	report_mistake(&copy, answer);
 	root_file_free(&copy);
