@@ -529,6 +529,29 @@ fails_at() {
 	ids_are old1 old2 old3
 }
 
+@test "an import that was interrupted while it waits for its list changes nothing" {
+	put_all one
+	ids
+	list one=old1
+	mkfifo "$WORLD/slow"
+	"$KPOPD_BUILD/kpopd" --import-uidl alice -d "$state" <"$WORLD/slow" \
+	    >"$WORLD/out" 2>&1 3>&- &
+	importer=$!
+	exec {slow}>"$WORLD/slow"
+	await 5 'pgrep -x kpopd -u alice >/dev/null'
+	# Meanwhile the mailbox is not locked.
+	ids_are '*'
+	kill -INT $importer
+	wait $importer || true
+	cat "$WORLD/list" >&"$slow"
+	exec {slow}>&-
+	rm "$WORLD/slow"
+	await 10 '! pgrep -x kpopd >/dev/null'
+	cat "$WORLD/out"
+	[ ! -e "$(map)" ]
+	refute ids_are old1
+}
+
 @test "an import with a full disk leaves the earlier map" {
 	local n
 	put_all one two
