@@ -165,6 +165,28 @@ imported_ids_are_given() {
 	each_format imported_ids_are_given
 }
 
+@test "an import makes no Maildir and changes no mail" {
+	format='maildir+create:~/box'
+	server_stop
+	server_start -m "$format"
+	list one=old1
+	run import
+	[ "$status" -eq 3 ]
+	run report
+	[ "$status" -eq 0 ]
+	[ ! -e /home/alice/box ]
+	format='maildir:~/box'
+	put_all one two
+	tar -C /home/alice -cf "$WORLD/before" box
+	import
+	tar -C /home/alice -cf - box | cmp - "$WORLD/before"
+	format=mbox:/var/mail/%u
+	put_all one two
+	tar -C /var -cf "$WORLD/before" mail
+	import
+	tar -C /var -cf - mail | cmp - "$WORLD/before"
+}
+
 # similar_messages_match: messages that are not identified by their header match
 # by their body, and equal ones in their order.
 similar_messages_match() {
