@@ -221,7 +221,7 @@ read_access_line(char *text, struct access_line *line,
  * mistake returns false and sets f->problem.
  */
 static bool
-next_line(struct root_file *f, struct access_line *line,
+next_rule(struct root_file *f, struct access_line *line,
     struct conditions *conditions)
 {
 	char *text;
@@ -251,44 +251,58 @@ find_unmet(const struct conditions *c, const struct access_login *login)
 	return NULL;
 }
 
-/* Returns why the line does not give its right to the login, or NULL. */
+/* What the lines that were read have decided. */
+struct search {
+	bool is_decided;
+	/* A line differs from the principal only in upper and lower case. */
+	bool is_other_case;
+};
+
+/*
+ * Returns why the line does not give its right to the login, or NULL. After a
+ * line that differs only in case, a pattern gives no right. Otherwise it could
+ * give another spelling of the principal more than the earlier line gives.
+ */
 static const char *
 find_obstacle(const struct access_line *line, const struct conditions *c,
-    const struct access_login *login)
+    const struct access_login *login, struct search *search)
 {
 	if (line->right == ACCESS_DENIED)
 		return "the line denies the principal";
 	if (!names_principal(line->principal, login->principal, strncmp))
+		search->is_other_case = true;
+	if (search->is_other_case &&
+	    strcmp(line->principal, login->principal) != 0)
 		return "the principal differs from the line in upper and lower "
 		       "case";
 	return find_unmet(c, login);
 }
 
 /*
- * Changes the answer if the line names the login. Returns true if the line
- * decides. If no line decides, the first line that names the login gives the
+ * Changes the answer if the line names the login and no earlier line has
+ * decided. If no line decides, the first line that names the login gives the
  * reason to deny it.
  */
-static bool
+static void
 apply_line(const struct access_line *line, const struct conditions *conditions,
-    const struct access_login *login, struct access_answer *answer)
+    const struct access_login *login, struct search *search,
+    struct access_answer *answer)
 {
 	const char *why;
-	bool decides;
 
-	if ((strcmp(line->user, ANY) != 0 &&
+	if (search->is_decided ||
+	    (strcmp(line->user, ANY) != 0 &&
 		strcmp(line->user, login->user) != 0) ||
 	    !names_principal(line->principal, login->principal, strncasecmp))
-		return false;
-	why = find_obstacle(line, conditions, login);
-	decides = why == NULL || line->right == ACCESS_DENIED;
-	if (decides || answer->right == ACCESS_UNNAMED) {
+		return;
+	why = find_obstacle(line, conditions, login, search);
+	search->is_decided = why == NULL || line->right == ACCESS_DENIED;
+	if (search->is_decided || answer->right == ACCESS_UNNAMED) {
 		answer->line = line->number;
 		answer->right = why == NULL ? line->right : ACCESS_DENIED;
 		strlcpy(answer->why, why != NULL ? why : "",
 		    sizeof(answer->why));
 	}
-	return decides;
 }
 
 /* Stores the mistake that the file has, if it has one. */
@@ -312,13 +326,11 @@ decide_and_free(struct root_file *f, const struct access_login *login,
 {
 	struct access_line line;
 	struct conditions conditions;
-	bool is_decided = false;
+	struct search search = { .is_decided = false };
 
 	*answer = (struct access_answer){ .right = ACCESS_UNNAMED };
-	while (next_line(f, &line, &conditions))
-		if (!is_decided)
-			is_decided =
-			    apply_line(&line, &conditions, login, answer);
+	while (next_rule(f, &line, &conditions))
+		apply_line(&line, &conditions, login, &search, answer);
 	report_mistake(f, answer);
 	root_file_free(f);
 }
@@ -360,7 +372,7 @@ access_each(const struct root_file *f,
 
 	*answer = (struct access_answer){ .right = ACCESS_UNNAMED };
 	root_file_copy(&copy, f);
-	while (next_line(&copy, &line, &conditions))
+	while (next_rule(&copy, &line, &conditions))
 		each(self, &line);
 	report_mistake(&copy, answer);
 	root_file_free(&copy);

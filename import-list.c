@@ -209,7 +209,7 @@ read_end(struct reader *r, struct import_list *l, uint32_t count,
 	static char why[64];
 	char end[32];
 
-	snprintf(end, sizeof(end), "end %u", (unsigned)count);
+	snprintf(end, sizeof(end), UIDL_LIST_END "%u", (unsigned)count);
 	if (n != strlen(end) || memcmp(text, end, n) != 0) {
 		snprintf(why, sizeof(why), "it must be: %s", end);
 		return refuse_list(l, count + 2, why);
@@ -263,9 +263,9 @@ import_list_read(int fd, struct import_list *l)
 	*l = (struct import_list){ .ids = uidl_map_new() };
 	if ((result = next_listed(&r, l, 1, &text, &n)) == -1)
 		return -1;
-	if (result == 0 || n != strlen(IMPORT_FIRST_LINE) ||
-	    memcmp(text, IMPORT_FIRST_LINE, n) != 0)
-		return refuse_list(l, 1, "it is not: " IMPORT_FIRST_LINE);
+	if (result == 0 || n != strlen(UIDL_LIST_FIRST) ||
+	    memcmp(text, UIDL_LIST_FIRST, n) != 0)
+		return refuse_list(l, 1, "it is not: " UIDL_LIST_FIRST);
 	return read_lines(&r, l);
 }
 

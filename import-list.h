@@ -7,9 +7,6 @@
 
 #include "uidl-map.h"
 
-/* The first line of a list. */
-#define IMPORT_FIRST_LINE "kpopd uidl list 1"
-
 /* A line of the list: a message of the other server. */
 struct import_line {
 	unsigned char header[UIDL_HASH]; /* as in struct uidl_hash */

@@ -43,3 +43,11 @@ answer_give_up(const char *answer)
 	errx(EXIT_REFUSED, "the server answered: %s",
 	    answer_printable(answer, TEXT_MAX));
 }
+
+const char *
+answer_expect_good(const char *answer)
+{
+	if (!answer_is_good(answer))
+		answer_give_up(answer);
+	return answer;
+}

@@ -23,12 +23,6 @@
 #include "kpopc.h"
 #include "process.h"
 
-/*
- * More than the server's login deadline (30 seconds), so that kpopc can still
- * read the server's reason for closing the connection.
- */
-#define EXCHANGE_SECONDS 35
-
 static void
 too_slow(int signal_number)
 {
@@ -42,7 +36,7 @@ too_slow(int signal_number)
 }
 
 void
-conn_limit_time(void)
+conn_limit_time(long seconds)
 {
 	sigset_t alarms;
 
@@ -54,7 +48,7 @@ conn_limit_time(void)
 	sigaddset(&alarms, SIGALRM);
 	signal(SIGALRM, too_slow);
 	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
-	alarm(EXCHANGE_SECONDS);
+	alarm((unsigned)seconds);
 }
 
 void

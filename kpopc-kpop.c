@@ -74,19 +74,20 @@ explain_sendauth(const struct ticket *t, krb5_error_code problem, int fd)
 }
 
 /*
- * Limits the memory of this process. Before the server is authenticated,
- * libkrb5 allocates as much as a message's length field demands, up to 2 GiB.
+ * Limits the memory of this process, and stores the limit before. Before the
+ * server is authenticated, libkrb5 allocates as much as a message's length
+ * field demands, up to 2 GiB.
  */
 static void
-limit_memory(void)
+limit_memory(struct rlimit *before)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_DATA, &limit) == -1)
+	if (getrlimit(RLIMIT_DATA, before) == -1)
 		err(EXIT_REFUSED, "getrlimit");
-	if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < PREAUTH_MEMORY)
-		return;
-	limit.rlim_cur = PREAUTH_MEMORY;
+	limit = *before;
+	if (limit.rlim_cur > PREAUTH_MEMORY)
+		limit.rlim_cur = PREAUTH_MEMORY;
 	if (setrlimit(RLIMIT_DATA, &limit) == -1)
 		err(EXIT_REFUSED, "setrlimit");
 }
@@ -99,9 +100,10 @@ kpop_exchange(const struct ticket *t, int fd)
 	krb5_ap_rep_enc_part *proof = NULL;
 	krb5_error *refusal = NULL;
 	krb5_error_code problem;
+	struct rlimit before;
 	char version[] = "KPOPV1.0";
 
-	limit_memory();
+	limit_memory(&before);
 	problem = krb5_sendauth(t->context, &session, &fd, version,
 	    creds->client, creds->server, AP_OPTS_MUTUAL_REQUIRED, NULL, creds,
 	    NULL, &refusal, &proof, NULL);
@@ -113,4 +115,7 @@ kpop_exchange(const struct ticket *t, int fd)
 		explain_sendauth(t, problem, fd);
 	if (proof == NULL)
 		errx(EXIT_REFUSED, "the server did not prove its identity");
+	/* The list of a large mailbox may need more. */
+	if (setrlimit(RLIMIT_DATA, &before) == -1)
+		err(EXIT_REFUSED, "setrlimit");
 }

@@ -11,7 +11,9 @@
 
 #include <sys/socket.h>
 
+#include <ctype.h>
 #include <err.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -94,7 +96,7 @@ login_serve(struct conn *c, const struct options *o)
 		is_first = false;
 		verb = strsep(&rest, " ");
 		/* The limit counts the server's time, not the program's. */
-		conn_limit_time();
+		conn_limit_time(EXCHANGE_SECONDS);
 		if (strcasecmp(verb, "USER") == 0 && rest != NULL &&
 		    strlcpy(user, rest, sizeof(user)) < sizeof(user))
 			conn_answer_program(
@@ -118,4 +120,32 @@ login_serve(struct conn *c, const struct options *o)
 	conn_unlimit_time();
 	shutdown(c->fd, SHUT_WR);
 	return false;
+}
+
+bool
+login_is_word(const char *text)
+{
+	size_t n = strlen(text);
+
+	for (size_t i = 0; i < n; i++)
+		if (iscntrl((unsigned char)text[i]))
+			return false;
+	return n > 0 && n <= LINE_USER;
+}
+
+const char *
+login_as(struct conn *c, const struct options *o, const char *user)
+{
+	char command[sizeof("USER ") + LINE_USER];
+	const char *answer;
+
+	if (o->pop3 && o->password == NULL)
+		return auth_login(c, o, user);
+	snprintf(command, sizeof(command), "USER %s", user);
+	answer_expect_good(conn_ask(c, command));
+	snprintf(command, sizeof(command), "PASS %s",
+	    o->password != NULL ? o->password : "x");
+	answer = conn_ask(c, command);
+	explicit_bzero(command, sizeof(command));
+	return answer;
 }

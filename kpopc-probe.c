@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include <ctype.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -134,15 +133,6 @@ probe_start(const struct options *o)
 	close(errors[1]);
 }
 
-/* Ends the process unless the answer begins with "+OK". */
-static const char *
-expect_good(const char *answer)
-{
-	if (!answer_is_good(answer))
-		answer_give_up(answer);
-	return answer;
-}
-
 /*
  * Logs in as the user. If the server reports that another session has the
  * mailbox, it has let the probe in, so this is only a warning.
@@ -151,20 +141,11 @@ static void
 log_in(struct conn *c, const struct options *o, const char *user)
 {
 	static const char in_use[] = "-ERR [IN-USE]";
-	const char *answer;
+	const char *answer = login_as(c, o, user);
 
-	if (o->pop3)
-		answer = auth_login(c, o, user);
-	else {
-		char command[sizeof("USER ") + LINE_USER];
-
-		snprintf(command, sizeof(command), "USER %s", user);
-		expect_good(conn_ask(c, command));
-		answer = conn_ask(c, "PASS x");
-	}
 	if (strncasecmp(answer, in_use, sizeof(in_use) - 1) == 0)
 		report_rate(VERDICT_WARNING);
-	expect_good(answer);
+	answer_expect_good(answer);
 }
 
 /* Reads a decimal number at *text, and sets *text to its end. */
@@ -198,30 +179,18 @@ read_stat(const char *answer)
 	report_maildrop(messages, bytes);
 }
 
-/* Returns true if the name can be sent as a user's name. */
-static bool
-is_user_name(const char *user)
-{
-	size_t n = strlen(user);
-
-	for (size_t i = 0; i < n; i++)
-		if (iscntrl((unsigned char)user[i]))
-			return false;
-	return n > 0 && n <= LINE_USER;
-}
-
 void
 probe_session(struct conn *c, const struct options *o, const char *user)
 {
-	if (!is_user_name(user)) {
+	if (!login_is_word(user)) {
 		report_rate(VERDICT_UNKNOWN);
 		errx(EXIT_REFUSED, "not a user's name (see -l)");
 	}
 	report_user(user);
 	log_in(c, o, user);
 	report_enter(PHASE_STAT);
-	read_stat(expect_good(conn_ask(c, "STAT")));
+	read_stat(answer_expect_good(conn_ask(c, "STAT")));
 	report_enter(PHASE_QUIT);
-	expect_good(conn_ask(c, "QUIT"));
+	answer_expect_good(conn_ask(c, "QUIT"));
 	shutdown(c->fd, SHUT_WR);
 }

@@ -1,7 +1,8 @@
 /*
  * The client: gets a ticket, logs in, then connects the server with standard
  * input and output. With --listen it does so for each connection of a local
- * program, and with --probe it tries a login.
+ * program, with --probe it tries a login, and with --uidl-map it lists the
+ * server's ids.
  *
  * Runs as the caller, with the caller's tickets or keytab. The server is not
  * trusted before it has proven its identity (mutual authentication), and
@@ -28,10 +29,11 @@
 #include "kpopc-ticket.h"
 #include "kpopc.h"
 
-#define PROBE_SECONDS 10   /* of a whole probe, without -t */
-#define SECONDS_MOST 86400 /* that an option may give */
-#define IDLE_SECONDS 1800  /* with --listen, the default of -t */
-#define IDLE_MOST 1000000  /* the most for -t; in ms it is an int */
+#define PROBE_SECONDS 10    /* of a whole probe, without -t */
+#define SECONDS_MOST 86400  /* that an option may give */
+#define IDLE_SECONDS 1800   /* with --listen, the default of -t */
+#define IDLE_MOST 1000000   /* the most for -t; in ms it is an int */
+#define SILENCE_SECONDS 600 /* with --uidl-map, the default of -t */
 
 /*
  * Ends the process because of wrong arguments. A probe reports the wrong one,
@@ -45,7 +47,10 @@ usage(const struct options *o, const char *wrong)
 	    " [-s service]\n             [-t seconds] [--cleartext]"
 	    " [--listen port] [--tls] host [port]\n"
 	    "       kpopc --probe [-c seconds] [-l user] [-t seconds]"
-	    " [-w seconds]\n             [option ...] host [port]\n";
+	    " [-w seconds]\n             [option ...] host [port]\n"
+	    "       kpopc --uidl-map [-l user] [-t seconds]"
+	    " [--command command]\n             [--password-file file]"
+	    " [option ...] [host [port]]\n";
 	char reason[TEXT_MAX];
 
 	snprintf(reason, sizeof(reason), "wrong usage%s%s, see kpopc(1)",
@@ -98,17 +103,40 @@ is_probe(int argc, char **argv)
 	return false;
 }
 
+/*
+ * Returns true if the options and the n arguments can be used together to log
+ * in to a server without Kerberos.
+ */
+static bool
+is_login_consistent(const struct options *o, int n)
+{
+	const bool has_ticket = o->keytab != NULL || o->service != NULL;
+
+	if (o->command != NULL)
+		return o->map && n == 0 && !has_ticket && !o->pop3 && !o->tls &&
+		    !o->cleartext && o->authorities == NULL &&
+		    o->family == AF_UNSPEC &&
+		    (o->user != NULL) == (o->password_file != NULL);
+	if (o->password_file != NULL &&
+	    (!o->map || has_ticket || o->user == NULL ||
+		o->tls == o->cleartext))
+		return false;
+	return n >= 1 && n <= 2;
+}
+
 /* Returns true if the options and the n arguments can be used together. */
 static bool
 is_consistent(const struct options *o, int n)
 {
-	const bool limits =
-	    o->user != NULL || o->warning > 0 || o->critical > 0;
+	const bool limits = o->warning > 0 || o->critical > 0;
 
-	return n >= 1 && n <= 2 &&
-	    (!o->cleartext || ((o->pop3 || o->listen != NULL) && !o->tls)) &&
+	return is_login_consistent(o, n) &&
+	    (!o->cleartext ||
+		((o->pop3 || o->listen != NULL || o->password_file != NULL) &&
+		    !o->tls)) &&
 	    (o->principal == NULL || o->keytab != NULL) &&
-	    (!o->probe || o->listen == NULL) && (o->probe || !limits) &&
+	    (int)o->probe + (int)o->map + (int)(o->listen != NULL) <= 1 &&
+	    (o->probe || !limits) && (o->probe || o->map || o->user == NULL) &&
 	    (o->critical <= 0 || o->warning <= o->critical);
 }
 
@@ -125,14 +153,21 @@ read_option_number(const char *option, const char *text, long most)
 	return n;
 }
 
-static void
-read_options(struct options *o, int argc, char **argv)
+/*
+ * Reads the letters and words of the options into *o. Returns the argument of
+ * -t, or NULL.
+ */
+static const char *
+read_letters(struct options *o, int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "cleartext", no_argument, NULL, 'P' },
+		{ "command", required_argument, NULL, 'R' },
 		{ "listen", required_argument, NULL, 'L' },
+		{ "password-file", required_argument, NULL, 'W' },
 		{ "probe", no_argument, NULL, 'M' },
 		{ "tls", no_argument, NULL, 'T' },
+		{ "uidl-map", no_argument, NULL, 'I' },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const char letters[] = "46C:c:k:l:ps:t:u:Vw:";
@@ -140,8 +175,6 @@ read_options(struct options *o, int argc, char **argv)
 	const char *time = NULL;
 	int c;
 
-	o->probe = is_probe(argc, argv);
-	opterr = !o->probe;
 	while ((c = getopt_long(argc, argv, letters, names, NULL)) != -1) {
 		switch (c) {
 		case '4':
@@ -177,6 +210,9 @@ read_options(struct options *o, int argc, char **argv)
 		case 'w':
 			o->warning = read_seconds(o, optarg);
 			break;
+		case 'I':
+			o->map = true;
+			break;
 		case 'M':
 			o->probe = true;
 			break;
@@ -186,8 +222,14 @@ read_options(struct options *o, int argc, char **argv)
 		case 'P':
 			o->cleartext = true;
 			break;
+		case 'R':
+			o->command = optarg;
+			break;
 		case 'T':
 			o->tls = true;
+			break;
+		case 'W':
+			o->password_file = optarg;
 			break;
 		case 'V':
 			printf("kpopc %s\n", PACKAGE_VERSION);
@@ -198,7 +240,19 @@ read_options(struct options *o, int argc, char **argv)
 			usage(o, optopt != 0 ? unknown : argv[optind - 1]);
 		}
 	}
-	if (time != NULL && !o->probe && o->listen == NULL)
+	return time;
+}
+
+/* Reads the options and arguments. Ends the process if they are wrong. */
+static void
+read_options(struct options *o, int argc, char **argv)
+{
+	const char *time;
+
+	o->probe = is_probe(argc, argv);
+	opterr = !o->probe;
+	time = read_letters(o, argc, argv);
+	if (time != NULL && !o->probe && !o->map && o->listen == NULL)
 		usage(o, "-t");
 	if (!is_consistent(o, argc - optind))
 		usage(o, NULL);
@@ -209,11 +263,80 @@ read_options(struct options *o, int argc, char **argv)
 	o->idle = time != NULL && !o->probe ?
 	    read_option_number("-t", time, IDLE_MOST) :
 	    IDLE_SECONDS;
-	o->host = argv[optind];
-	o->port = argv[optind + 1];
+	o->silence = time != NULL ? o->idle : SILENCE_SECONDS;
+	if (optind < argc) {
+		o->host = argv[optind];
+		o->port = argv[optind + 1];
+	}
 	/* AUTH GSSAPI protects the session by a layer if there is no TLS. */
 	if (o->listen != NULL && !o->pop3 && !o->cleartext)
 		o->tls = true;
+	if (o->password_file != NULL)
+		o->pop3 = true;
+}
+
+/*
+ * Gets the ticket if it is needed, connects, does the KPOP exchange, and begins
+ * TLS. Stores what the session needs in *c, *t and *o.
+ */
+static void
+connect_server(struct conn *c, struct ticket *t, struct options *o)
+{
+	const bool needs_ticket =
+	    o->command == NULL && o->password_file == NULL;
+
+	/*
+	 * Get the ticket before connecting, so that an error about the ticket
+	 * does not seem to come from the server.
+	 */
+	if (needs_ticket)
+		ticket_get(t, o);
+	if (needs_ticket && o->pop3)
+		o->cache = ticket_cache_name(t);
+	report_enter(PHASE_CONNECT);
+	if (o->command != NULL)
+		c->fd = command_start(o->command);
+	else
+		c->fd = connect_to(o);
+	report_connection(c->fd);
+	report_enter(PHASE_LOGIN);
+	conn_limit_time(EXCHANGE_SECONDS);
+	if (needs_ticket && !o->pop3)
+		kpop_exchange(t, c->fd);
+	if (o->pop3 || o->tls || o->probe || o->map)
+		login_greet(c, o);
+	conn_unlimit_time();
+}
+
+/*
+ * Writes the list of the server's ids. Returns the exit status. Does not wait
+ * for the end of the connection, because the list is whole without it.
+ */
+static int
+run_map(const struct options *given)
+{
+	static char password[LINE_USER + 1];
+	struct options o = *given;
+	struct conn conn = { .fd = -1 };
+	struct ticket ticket = { .context = NULL };
+
+	map_begin();
+	if (o.password_file != NULL) {
+		command_read_password(o.password_file, password);
+		o.password = password;
+	}
+	connect_server(&conn, &ticket, &o);
+	if (o.command == NULL && o.user == NULL)
+		o.user = ticket_user(&ticket);
+	if (o.user != NULL && !login_is_word(o.user))
+		errx(EXIT_REFUSED, "not a user's name (see -l)");
+	conn_limit_time(o.silence);
+	if (o.user != NULL)
+		answer_expect_good(login_as(&conn, &o, o.user));
+	conn_unlimit_time();
+	explicit_bzero(password, sizeof(password));
+	map_session(&conn, o.silence);
+	return EXIT_DONE;
 }
 
 /*
@@ -229,23 +352,7 @@ run_session(const struct options *given)
 	const char *unanswered;
 	int status;
 
-	/*
-	 * Get the ticket before connecting, so that an error about the ticket
-	 * does not seem to come from the server.
-	 */
-	ticket_get(&ticket, &o);
-	if (o.pop3)
-		o.cache = ticket_cache_name(&ticket);
-	report_enter(PHASE_CONNECT);
-	conn.fd = connect_to(&o);
-	report_connection(conn.fd);
-	report_enter(PHASE_LOGIN);
-	conn_limit_time();
-	if (!o.pop3)
-		kpop_exchange(&ticket, conn.fd);
-	if (o.pop3 || o.tls || o.probe)
-		login_greet(&conn, &o);
-	conn_unlimit_time();
+	connect_server(&conn, &ticket, &o);
 	if (o.probe) {
 		probe_session(&conn, &o,
 		    o.user != NULL ? o.user : ticket_user(&ticket));
@@ -283,5 +390,7 @@ main(int argc, char **argv)
 	signal(SIGCHLD, SIG_DFL);
 	if (o.probe)
 		probe_start(&o);
+	if (o.map)
+		return run_map(&o);
 	return o.listen != NULL ? listen_run(&o, run_session) : run_session(&o);
 }

@@ -35,8 +35,13 @@ struct options {
 	int family;              /* AF_UNSPEC: any */
 	const char *listen; /* a port, or LISTEN_PASSED; NULL: do not listen */
 	long idle;          /* seconds, if listen */
-	bool pop3, tls, cleartext, probe;
-	const char *user; /* of a probe; NULL: the principal's first part */
+	bool pop3, tls, cleartext, probe, map;
+	/* of a probe or a list of ids; NULL: the principal's first part */
+	const char *user;
+	const char *command;       /* in place of a connection, or NULL */
+	const char *password_file; /* NULL: log in with a ticket */
+	const char *password;      /* the file's, or NULL */
+	long silence;              /* seconds, if map */
 	/* The limits of a probe in seconds. 0: no limit; limit is never 0. */
 	double warning, critical, limit;
 	char *cache; /* the name of the ccache, if pop3 */
@@ -83,6 +88,12 @@ bool answer_is_refusal(const char *answer);
  * EXIT_REFUSED.
  */
 _Noreturn void answer_give_up(const char *answer);
+
+/*
+ * Ends the process as answer_give_up does, unless the answer begins with "+OK".
+ * Returns the answer.
+ */
+const char *answer_expect_good(const char *answer);
 
 /* kpopc-report.c, in every process of a probe */
 
@@ -163,10 +174,16 @@ struct conn {
 };
 
 /*
- * conn_limit_time makes the process end with EXIT_REFUSED after 35 seconds,
- * even if bytes still come in. conn_unlimit_time removes this limit.
+ * More than the server's login deadline (30 seconds), so that kpopc can still
+ * read the server's reason for closing the connection.
  */
-void conn_limit_time(void);
+#define EXCHANGE_SECONDS 35
+
+/*
+ * conn_limit_time makes the process end with EXIT_REFUSED after so many
+ * seconds, even if bytes still come in. conn_unlimit_time removes this limit.
+ */
+void conn_limit_time(long seconds);
 void conn_unlimit_time(void);
 
 /* Makes the kernel send each write to the socket fd at once. */
@@ -253,6 +270,20 @@ void login_greet(struct conn *c, const struct options *o);
  */
 bool login_serve(struct conn *c, const struct options *o);
 
+/*
+ * Returns true if the text can be sent as a user's name or a password: 1 to
+ * LINE_USER bytes without control characters.
+ */
+bool login_is_word(const char *text);
+
+/*
+ * Logs in as the user with AUTH GSSAPI, or with USER and PASS. The password is
+ * that of the options, or any word after the KPOP exchange. Ends the process if
+ * the server refuses USER. Returns the server's last answer, which is valid
+ * until the next line is read.
+ */
+const char *login_as(struct conn *c, const struct options *o, const char *user);
+
 /* kpopc-probe.c */
 
 /*
@@ -266,6 +297,37 @@ void probe_start(const struct options *o);
  * is not as it should be.
  */
 void probe_session(struct conn *c, const struct options *o, const char *user);
+
+/* kpopc-command.c */
+
+/*
+ * Starts a command of sh(1). Returns a descriptor that is its standard input
+ * and output. The command ends by itself when the descriptor is closed. Ends
+ * the process if that fails.
+ */
+int command_start(const char *command);
+
+/*
+ * Reads a password, the first line of the file. Ends the process if other users
+ * have rights to the file, or if the line is no password.
+ */
+void command_read_password(const char *file, char password[LINE_USER + 1]);
+
+/* kpopc-map.c */
+
+/*
+ * Keeps standard output for the list of ids. Everything else that is written
+ * there from now on is discarded.
+ */
+void map_begin(void);
+
+/*
+ * Reads the ids and headers of the mailbox that c is logged in to, sends QUIT,
+ * and writes the list of ids. The server may send nothing for `silence`
+ * seconds. Ends the process with EXIT_BROKEN, without a list, if anything is
+ * not as it should be.
+ */
+void map_session(const struct conn *c, long silence);
 
 /* kpopc-follow.c */
 

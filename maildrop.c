@@ -38,7 +38,7 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 	if ((path = strdup(path)) == NULL)
 		fatal("strdup");
 	*m = (struct maildrop){
-		.store = b->store, .read_only = b->read_only, .state = state
+		.store = b->store, .state = state, .read_only = b->read_only
 	};
 	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): the path is kept */
 	if ((error = maildrop_state_place(&place, path)) != DROP_OK ||

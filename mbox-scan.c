@@ -50,6 +50,7 @@
 #include "mbox-fields.h"
 #include "mbox-from.h"
 #include "mbox-hash.h"
+#include "mbox-header.h"
 #include "mbox-lines.h"
 #include "mbox-scan.h"
 
@@ -73,8 +74,7 @@ struct scan {
 	struct lines lines;
 	/* The current message: */
 	struct scan_message now;
-	struct fields fields;
-	struct hash_header header_hash;
+	struct header header;
 	struct hash_body body_hash; /* if now.weak */
 	off_t text;                 /* offset of the header */
 	off_t body_at;              /* offset of the body */
@@ -111,10 +111,9 @@ begin_message(struct scan *s)
 {
 	s->in = FROM_LINE;
 	s->now = (struct scan_message){ .at = s->at };
-	fields_begin(&s->fields, s->at == 0);
+	header_begin(&s->header, s->at == 0);
 	s->is_undecided = false;
 	s->bare = 0;
-	hash_header_begin(&s->header_hash);
 }
 
 /* Ends the header, and decides how the body is read. */
@@ -122,10 +121,10 @@ static void
 end_header(struct scan *s)
 {
 	s->is_undecided = !s->header_only && !s->body_only && !s->quoted &&
-	    s->fields.length >= 0;
+	    s->header.fields.length >= 0;
 	s->until = s->body_only ? s->to : 0;
-	s->now.weak = !s->header_only &&
-	    (s->body_only || (!s->fields.has_id && !s->fields.has_received));
+	s->now.weak =
+	    !s->header_only && (s->body_only || header_is_weak(&s->header));
 	if (s->now.weak)
 		hash_body_begin(&s->body_hash);
 }
@@ -137,18 +136,13 @@ end_header(struct scan *s)
 static void
 end_message(struct scan *s)
 {
-	off_t length = s->fields.length;
+	off_t length = s->header.fields.length;
 
 	if (s->in == PREAMBLE)
 		return;
-	/*
-	 * If the file ends within a header, hash the header as if its last line
-	 * had ended. A program that appends another message ends that line
-	 * first, and the id must stay the same.
-	 */
-	if (s->in == HEADER && !s->fields.is_rewritten &&
-	    lines_in_text(&s->lines))
-		hash_header_add(&s->header_hash, "\n", 1);
+	/* If the file ends within a header, end the header's last line. */
+	if (s->in == HEADER && lines_in_text(&s->lines))
+		header_end_line(&s->header);
 	if (s->in < BODY)
 		end_header(s);
 	if (s->in == FROM_LINE)
@@ -168,8 +162,8 @@ end_message(struct scan *s)
 	s->now.right_if_grown |= s->is_undecided && length > 0;
 	s->now.right_if_shrunk = length >= 0 && !s->quoted && s->in == BODY &&
 	    length > s->at - s->body_at;
-	hash_header_end(&s->header_hash, s->now.id);
-	if (!fields_are_internal(&s->fields))
+	header_end(&s->header, s->now.id);
+	if (!fields_are_internal(&s->header.fields))
 		s->found(s->self, &s->now);
 }
 
@@ -182,7 +176,7 @@ static bool
 take_line(struct scan *s, const char *p, size_t n)
 {
 	bool begins = lines_at_begin(&s->lines), ends = p[n - 1] == '\n';
-	bool empty = begins && ends && (n == 1 || (n == 2 && *p == '\r'));
+	bool empty = begins && header_is_empty_line(p, n);
 	bool from = begins && from_begins(p, n);
 
 	if (s->in == PREAMBLE && !from && !empty)
@@ -190,7 +184,7 @@ take_line(struct scan *s, const char *p, size_t n)
 	if (s->in == PREAMBLE && from)
 		begin_message(s);
 	if (s->in == FROM_LINE && from)
-		fields_read_from_line(&s->fields, p, n);
+		fields_read_from_line(&s->header.fields, p, n);
 	if (s->in == HEADER && empty) {
 		s->now.header = wire_size_so_far(s);
 		end_header(s);
@@ -198,14 +192,8 @@ take_line(struct scan *s, const char *p, size_t n)
 		s->in = BODY;
 		s->stopped = s->header_only;
 	}
-	if (s->in == HEADER) {
-		if (begins && *p != ' ' && *p != '\t')
-			fields_read(&s->fields, p, n);
-		else
-			fields_continue(&s->fields);
-		if (!s->fields.is_rewritten)
-			hash_header_add(&s->header_hash, p, n);
-	}
+	if (s->in == HEADER)
+		header_take(&s->header, p, n, begins);
 	if (s->in >= HEADER)
 		s->bare += lines_bare(&s->lines, p, n);
 	else
@@ -227,7 +215,7 @@ static bool
 is_length_right(struct scan *s, const char *p, const char *end)
 {
 	char text[1 + BOUNDARY_LOOK];
-	off_t length = s->fields.length, body_end = s->at + length;
+	off_t length = s->header.fields.length, body_end = s->at + length;
 	size_t look = BOUNDARY_LOOK;
 
 	if (s->to - body_end < (off_t)look)
@@ -244,7 +232,7 @@ is_length_right(struct scan *s, const char *p, const char *end)
 static void
 decide_length(struct scan *s, const char *p, const char *end)
 {
-	off_t length = s->fields.length, left = s->to - s->at;
+	off_t length = s->header.fields.length, left = s->to - s->at;
 
 	s->is_undecided = false;
 	if (length > left)

@@ -20,8 +20,7 @@ void
 uidl_hash_begin(struct uidl_hash *h)
 {
 	memset(h, 0, sizeof(*h));
-	fields_begin(&h->fields, false);
-	hash_header_begin(&h->header_state);
+	header_begin(&h->header_state, false);
 	hash_body_begin(&h->body_state);
 }
 
@@ -32,16 +31,11 @@ take_first(struct uidl_hash *h)
 	const char *p = h->first;
 	size_t n = h->held;
 
-	if ((n == 1 && *p == '\n') || (n == 2 && memcmp(p, "\r\n", 2) == 0)) {
+	if (header_is_empty_line(p, n)) {
 		h->in = UIDL_HASH_BODY;
 		return;
 	}
-	if (*p != ' ' && *p != '\t')
-		fields_read(&h->fields, p, n);
-	else
-		fields_continue(&h->fields);
-	if (!h->fields.is_rewritten)
-		hash_header_add(&h->header_state, p, n);
+	header_take(&h->header_state, p, n, true);
 	h->in = p[n - 1] == '\n' ? UIDL_HASH_BEGIN : UIDL_HASH_LINE;
 	h->held = 0;
 }
@@ -58,8 +52,7 @@ take_header(struct uidl_hash *h, const char *p, size_t n)
 	if (lf != NULL)
 		n = (size_t)(lf + 1 - p);
 	if (h->in == UIDL_HASH_LINE) {
-		if (!h->fields.is_rewritten)
-			hash_header_add(&h->header_state, p, n);
+		header_take(&h->header_state, p, n, false);
 		if (lf != NULL)
 			h->in = UIDL_HASH_BEGIN;
 		return n;
@@ -102,15 +95,15 @@ end_last_line(struct uidl_hash *h)
 
 	if (h->in == UIDL_HASH_BEGIN && h->held > 0)
 		take_first(h);
-	if (h->in == UIDL_HASH_LINE && !h->fields.is_rewritten && !is_cr)
-		hash_header_add(&h->header_state, "\n", 1);
+	if (h->in == UIDL_HASH_LINE && !is_cr)
+		header_end_line(&h->header_state);
 }
 
 void
 uidl_hash_end(struct uidl_hash *h)
 {
 	end_last_line(h);
-	h->is_weak = !h->fields.has_id && !h->fields.has_received;
-	hash_header_end(&h->header_state, h->header);
+	h->is_weak = header_is_weak(&h->header_state);
+	header_end(&h->header_state, h->header);
 	h->body = hash_body_end(&h->body_state);
 }

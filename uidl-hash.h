@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mbox-fields.h"
 #include "mbox-hash.h"
+#include "mbox-header.h"
 
 /* A message whose bytes are passed in any number of parts. */
 struct uidl_hash {
@@ -16,8 +16,7 @@ struct uidl_hash {
 	uint64_t body;                   /* the body's hash, never 0 */
 	bool is_weak; /* has neither Message-ID nor Received */
 	/* The rest belongs to uidl-hash.c. */
-	struct fields fields;
-	struct hash_header header_state;
+	struct header header_state;
 	struct hash_body body_state;
 	enum { UIDL_HASH_BEGIN, UIDL_HASH_LINE, UIDL_HASH_BODY } in;
 	char first[FIELDS_LOOK]; /* the first bytes of a line of the header */

@@ -11,6 +11,13 @@
 #define UIDL_HASH 16      /* bytes of the hash */
 #define UIDL_HASH_TEXT 22 /* characters of the hash as text */
 
+/*
+ * The first line, and the beginning of the last line, of a list of another
+ * server's ids, which kpopc-ids.c writes and import-list.c reads.
+ */
+#define UIDL_LIST_FIRST "kpopd uidl list 1"
+#define UIDL_LIST_END "end "
+
 /* Writes a hash as base64url without padding (RFC 4648 §5), with a NUL. */
 void uidl_write(const unsigned char hash[UIDL_HASH],
     char id[UIDL_HASH_TEXT + 1]);

@@ -76,14 +76,16 @@ denies() {
 	spool_is alice two
 	mbox one two | store alice
 	may alice QUIT
-	log_has 'login .*principal=alice@KPOPD\.TEST .*by=localname rights=full$'
+	log_has \
+	    'login .*principal=alice@KPOPD\.TEST .*by=localname rights=full$'
 	may_not carol
 }
 
 @test "the access file lets alice in although her .k5login names only alice/cron" {
 	k5login_is alice/cron@KPOPD.TEST
 	may alice/cron QUIT
-	log_has 'login .*principal=alice/cron@KPOPD\.TEST .*by=k5login rights=full$'
+	log_has \
+	    'login .*principal=alice/cron@KPOPD\.TEST .*by=k5login rights=full$'
 	may_not alice
 	access_is 'alice@KPOPD.TEST alice full'
 	may alice QUIT
@@ -129,7 +131,8 @@ fill_box() {
 	fill_box
 	find "$box" -type f -printf '%P %i %s %T@ %C@\n' >"$WORLD/before"
 	reads_only
-	find "$box" -type f -printf '%P %i %s %T@ %C@\n' | diff "$WORLD/before" -
+	find "$box" -type f -printf '%P %i %s %T@ %C@\n' |
+	    diff "$WORLD/before" -
 }
 
 @test "a login with the right read finds an unfinished removal and is told to try again, and the broker finishes it" {
@@ -146,8 +149,8 @@ fill_box() {
 	[[ $output == *"+OK 1 messages"* ]] || { echo "$output"; return 1; }
 }
 
-# removes_as NAME RESULT: a session of NAME is compromised, and unlinks a file of
-# the Maildir. Returns true if the system call returns RESULT.
+# removes_as NAME RESULT: a session of NAME is compromised, and unlinks a file
+# of the Maildir. Returns true if the system call returns RESULT.
 removes_as() {
 	realm_login "$1"
 	pop_login alice
@@ -231,13 +234,15 @@ removes_as() {
 	realm_add Alice
 	may Alice QUIT
 	access_is 'alice@KPOPD.TEST alice read'
-	denies Alice 1 'the principal differs from the line in upper and lower case'
+	denies Alice 1 \
+	    'the principal differs from the line in upper and lower case'
 	access_is 'alice@KPOPD.TEST alice deny'
 	denies Alice 1 'the line denies the principal'
 }
 
 @test "a line with from= holds only for clients of these networks, and a client of another gets in by no other rule" {
-	access_is 'alice@KPOPD.TEST alice full from=192.0.2.0/24,127.0.0.0/8,::1'
+	access_is \
+	    'alice@KPOPD.TEST alice full from=192.0.2.0/24,127.0.0.0/8,::1'
 	may alice QUIT
 	log_has 'login .*principal=alice@KPOPD\.TEST .*by=access rights=full$'
 	access_is 'alice@KPOPD.TEST alice full from=192.0.2.0/24,2001:db8::/32'
@@ -266,7 +271,8 @@ through_proxy() {
 	access_is 'alice@KPOPD.TEST alice full from=192.0.2.7,2001:db8::7'
 	for client in 'TCP4 192.0.2.7 192.0.2.1' 'TCP6 2001:db8::7 ::1'; do
 		through_proxy "PROXY $client 4711 1109\\\\r\\\\n"
-		[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+		[[ $output == *"+OK 2 messages"* ]] ||
+		    { echo "$output"; return 1; }
 	done
 	log_count 2 ' login .*by=access rights=full$'
 	through_proxy 'PROXY TCP4 192.0.2.8 192.0.2.1 4711 1109\\r\\n'
@@ -275,7 +281,8 @@ through_proxy() {
 	access_is 'alice@KPOPD.TEST alice full from=127.0.0.1,::1,local'
 	through_proxy 'PROXY UNKNOWN\\r\\n'
 	[[ $output != *"+OK 2 messages"* ]]
-	log_has 'refused .*kpopd\.access:1: the address of the client is not known"'
+	log_has \
+	    'refused .*kpopd\.access:1: the address of the client is not known"'
 }
 
 @test "tls requires TLS, and layer requires TLS or a layer of GSSAPI" {
@@ -292,7 +299,8 @@ through_proxy() {
 		log_mark
 		run kpopc --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test \
 		    < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
-		[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+		[[ $output == *"+OK 2 messages"* ]] ||
+		    { echo "$output"; return 1; }
 		log_has 'login .*layer=tls by=access rights=full$'
 	done
 	server_stop
@@ -321,8 +329,8 @@ through_proxy() {
 	log_has 'refused .*reason="account expired" user=alice '
 }
 
-# spoilt LINE-NUMBER WHY: every login is refused with a request to try again, also
-# that of an unknown user, and the log names the line.
+# spoilt LINE-NUMBER WHY: every login is refused with a request to try again,
+# also that of an unknown user, and the log names the line.
 spoilt() {
 	log_mark
 	may_not alice "$unavailable"
@@ -368,7 +376,8 @@ spoilt() {
 	listens=yes
 	listener_start --access "$file"
 	may_not alice "$unavailable"
-	log_has "mail\.err .*: refused .*error=\"$file: No such file or directory\""
+	log_has \
+	    "mail\.err .*: refused .*error=\"$file: No such file or directory\""
 	access_is 'alice@KPOPD.TEST alice read'
 	mv /etc/kpopd.access "$file"
 	may alice QUIT

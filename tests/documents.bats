@@ -450,12 +450,17 @@ docs/ADMIN.md|kadmin -q 'ktremove|here
 docs/ADMIN.md|setspn|not|no Active Directory can be installed here
 docs/ADMIN.md|login peer=|login.bats|and kpopd logs the user
 docs/ADMIN.md|journalctl|here
+docs/ADMIN.md|mail_location = mbox|dovecot.bats|with the documented locks
+docs/ADMIN.md|mail_driver = mbox|dovecot.bats|with the documented locks
+docs/ADMIN.md|mail_location = maildir|dovecot.bats|one Maildir
+docs/ADMIN.md|mail_driver = maildir|dovecot.bats|one Maildir
 docs/ADMIN.md|kpopd --recover|here
 docs/ADMIN.md|cd /var/lib/kpopd|here
 docs/ADMIN.md|mkdir -p /var/lib/kpopd|here
 docs/ADMIN.md|kpopc --uidl-map|not|no other server runs in the container
 docs/ADMIN.md|kpopd --uidl-report|here
 docs/ADMIN.md|for list|here
+docs/ADMIN.md|for user in $(cat|map.bats|the examples of kpopc(1)
 docs/ADMIN.md|rm -rf|here
 docs/CLIENTS.md|kpop 1109/tcp|here
 docs/CLIENTS.md|poll HOST proto POP3 plugin|here
@@ -495,6 +500,7 @@ kpopc.1|grep ' login peer='|probe.bats|for Nagios, cron and the log
 kpopc.1|systemctl --user enable|systemd.bats|a user's systemd keeps the port
 kpopc.1|systemctl --user import|not|only a login session has the variable
 kpopc.1|kpopc --listen 2110 mail.example.org <|here
+kpopc.1|kpopd uidl list 1|map.bats|has the hashes of kpopd's own ids for 1,200
 kpopc.1|$ kinit alice|here
 kpopc.1|kpopc -k $HOME/.mail.keytab|here
 kpopc.1|kadmin -q 'addprinc -randkey probe|probe.bats|for Nagios, cron
@@ -502,6 +508,10 @@ kpopc.1|useradd|probe.bats|for Nagios, cron and the log
 kpopc.1|define command|probe.bats|for Nagios, cron and the log
 kpopc.1|object CheckCommand|not|no Icinga; its command is that of Nagios
 kpopc.1|kpopc --probe|probe.bats|for Nagios, cron and the log
+kpopc.1|kpopc --uidl-map -k|map.bats|the examples of kpopc(1)
+kpopc.1|for user in alice bob|map.bats|the examples of kpopc(1)
+kpopc.1|kpopc --uidl-map --tls|map.bats|the examples of kpopc(1)
+kpopc.1|kpopc --uidl-map -l alice|map.bats|the examples of kpopc(1)
 kpopc.1|poll mail.example.org|here
 kpopc.1|set tunnel|here
 kpopc.1|kpopc --listen 2110 mail.example.org|here

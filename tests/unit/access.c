@@ -100,6 +100,17 @@ cases(void)
 		  "Alice@R alice read\n") == ACCESS_READ &&
 	    answer.line == 2);
 	CHECK(right_of("Alice@R", "alice@R Alice full\n") == ACCESS_UNNAMED);
+	/* Another spelling gets no right by a pattern, either. */
+	CHECK(right_of("Alice@R",
+		  "alice@R alice read\n"
+		  "*@R alice full\n") == ACCESS_DENIED &&
+	    answer.line == 1);
+	CHECK(right_of("alice@R",
+		  "alice@R alice read\n"
+		  "*@R alice full\n") == ACCESS_READ);
+	CHECK(right_of("bob@R",
+		  "alice@R alice read\n"
+		  "*@R alice full\n") == ACCESS_FULL);
 }
 
 static void
