@@ -169,6 +169,22 @@ conditions(void)
 	CHECK(right_if("full from=2001:db8::/32") == ACCESS_DENIED);
 	CHECK(address_read("[2001:db8::7]:1", &from) == 0);
 	CHECK(right_if("full tls from=2001:db8::/32") == ACCESS_FULL);
+	CHECK(right_if("full from=2001:db8::/61,2001:db8:0:8::/63") ==
+	    ACCESS_FULL);
+	CHECK(right_if("full from=2001:db8:0:8::/61") == ACCESS_DENIED);
+	CHECK(right_if("full from=0.0.0.0/0,local") == ACCESS_DENIED);
+	/* No network of IPv6 has IPv4 addresses, but those of IPv4 in IPv6. */
+	CHECK(right_if("full from=::/0") == ACCESS_FULL);
+	CHECK(address_read("192.0.2.7:4711", &from) == 0);
+	CHECK(right_if("full from=::/0,::1/64,::fffe:0:0/95") == ACCESS_DENIED);
+	CHECK(right_if("full from=::ffff:192.0.2.0/120") == ACCESS_FULL);
+	CHECK(right_if("full from=::ffff:192.0.2.8/128") == ACCESS_DENIED);
+	CHECK(right_if("full from=0.0.0.0/0") == ACCESS_FULL);
+	from = (struct sockaddr_storage){ .ss_family = AF_UNIX };
+	CHECK(right_if("full from=0.0.0.0/0,::/0") == ACCESS_DENIED);
+	CHECK(right_if("full from=::1,local") == ACCESS_FULL);
+	from.ss_family = AF_UNSPEC;
+	CHECK(right_if("full from=0.0.0.0/0,::/0,local") == ACCESS_DENIED);
 	/* The reason is that of the first line that names the login. */
 	CHECK(right_of("a@R",
 		  "a@R alice full from=10.0.0.1\n"
