@@ -61,6 +61,29 @@ __wrap_clock_gettime(clockid_t clock, struct timespec *t)
 	return result;
 }
 
+/* What another program writes into its dotlock just before the next read. */
+static const char *late;
+
+ssize_t __real_read(int, void *, size_t);
+ssize_t __wrap_read(int, void *, size_t);
+
+ssize_t
+__wrap_read(int fd, void *to, size_t size)
+{
+	struct stat own, named;
+	int file;
+
+	if (late != NULL && fstat(fd, &own) == 0 &&
+	    stat(dotlock, &named) == 0 && own.st_ino == named.st_ino) {
+		size_t n = strlen(late);
+
+		CHECK((file = open(dotlock, O_WRONLY | O_CLOEXEC)) != -1 &&
+		    write(file, late, n) == (ssize_t)n && close(file) == 0);
+		late = NULL;
+	}
+	return __real_read(fd, to, size);
+}
+
 ssize_t __real_write(int, const void *, size_t);
 ssize_t __wrap_write(int, const void *, size_t);
 
@@ -677,6 +700,27 @@ stale_locks(void)
 }
 
 /*
+ * A program makes its dotlock and then writes into it. If the broker looks in
+ * between, the file is a lock that is not stale.
+ */
+static void
+half_written(void)
+{
+	pid_t pid;
+	int channel;
+
+	put_dotlock("", 0, 0);
+	late = "1:mail.kpopd.test";
+	*lines = 0;
+	channel = start_broker(spool, -1, &pid);
+	CHECK(ask(channel, 'L') == EAGAIN && *lines == 0);
+	CHECK(ask(channel, 'L') == EAGAIN && *lines == 0);
+	CHECK(unlink(dotlock) == 0 && ask(channel, 'L') == 0);
+	end_broker(channel, pid);
+	late = NULL;
+}
+
+/*
  * An empty file of another ordinary user may be a mailbox, so it is not
  * removed.
  */
@@ -828,6 +872,7 @@ main(void)
 	take_over();
 	identities();
 	stale_locks();
+	half_written();
 	owners();
 	obstacles();
 	full_disks();
