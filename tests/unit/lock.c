@@ -33,6 +33,7 @@
 #include "tests/unit/check.h"
 
 static bool is_full;
+static int full_error = ENOSPC; /* of write and pwrite while is_full is set */
 static time_t up; /* seconds since the boot; if 0, the real ones */
 /* the number of lines that this process and the brokers have logged */
 static volatile int *lines;
@@ -92,7 +93,7 @@ __wrap_write(int fd, const void *from, size_t size)
 {
 	if (!is_full)
 		return __real_write(fd, from, size);
-	errno = ENOSPC;
+	errno = full_error;
 	return -1;
 }
 
@@ -104,7 +105,7 @@ __wrap_pwrite(int fd, const void *from, size_t size, off_t at)
 {
 	if (!is_full || size == 0)
 		return __real_pwrite(fd, from, size, at);
-	errno = ENOSPC;
+	errno = full_error;
 	return -1;
 }
 
@@ -476,7 +477,7 @@ full_disk_signs_nothing(void)
 static void
 take_over(void)
 {
-	struct lock_session l = { .fd = -1 };
+	struct lock_session l = { .fd = -1 }, second = { .fd = -1 };
 	char name[80];
 	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int other = open_file(spool), copy;
@@ -485,6 +486,17 @@ take_over(void)
 	CHECK((copy = fcntl(l.fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	CHECK(!lock_session_kept(state, -1) &&
 	    !lock_session_kept(state, other) && lock_session_kept(state, copy));
+	/*
+	 * If the session that is asked to end has already closed the FIFO, that
+	 * is not worth a line of the log.
+	 */
+	CHECK(pwrite(l.fd, "a@B", 3, 0) == 3);
+	is_full = true, full_error = EPIPE, *lines = 0;
+	CHECK(lock_session(state, "a@B", &second) == -1 && errno == EAGAIN &&
+	    *lines == 0);
+	full_error = EACCES;
+	CHECK(lock_session(state, "a@B", &second) == -1 && *lines > 0);
+	is_full = false, full_error = ENOSPC, *lines = 0;
 	/* The lock can be released while a copy of its descriptor is open. */
 	lock_session_release(&l);
 	CHECK(lock_session(state, NULL, &l) == 0 &&
