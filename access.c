@@ -92,13 +92,22 @@ names_principal(const char *pattern, const char *text, comparison *compare)
 	}
 }
 
-/* Returns true if a backslash at the end of the text escapes nothing. */
+/*
+ * Returns true if krb5_unparse_name(3) could write the text: with a backslash
+ * only in these pairs, and without what the letters mean. A pattern of another
+ * form would name no principal.
+ */
 static bool
-ends_in_escape(const char *text)
+is_unparsed(const char *text)
 {
-	while (*text != '\0' && strcmp(text, "\\") != 0)
-		text += text[0] == '\\' ? 2 : 1;
-	return *text != '\0';
+	static const char pairs[] = "/@\\tnb0", meant[] = "\t\n\b";
+
+	for (; *text != '\0'; text++)
+		if (strchr(meant, *text) != NULL ||
+		    (*text == '\\' &&
+			(*++text == '\0' || strchr(pairs, *text) == NULL)))
+			return false;
+	return true;
 }
 
 /* Returns the mistake in a pattern of principals, or NULL. */
@@ -107,8 +116,9 @@ find_pattern_mistake(const char *pattern)
 {
 	bool has_realm = false;
 
-	if (ends_in_escape(pattern))
-		return "the principal ends in a backslash";
+	if (!is_unparsed(pattern))
+		return "the principal has a backslash or a control character "
+		       "in another place than the log has it";
 	for (const char *p = pattern;; p++) {
 		size_t n = component_length(p);
 
@@ -185,6 +195,19 @@ decode_name(char *name)
 }
 
 /*
+ * Returns true unless the text has a byte above 0x7f. Such a byte may be
+ * invisible, as a byte order mark or a no-break space. A line with it would
+ * name another principal than its author reads.
+ */
+static bool
+is_ascii(const char *text)
+{
+	while (*text != '\0' && (*text & 0x80) == 0)
+		text++;
+	return *text == '\0';
+}
+
+/*
  * Splits a line into its words and checks them. Returns the mistake, or NULL.
  * Changes the text of the line, which *line then uses.
  */
@@ -198,14 +221,17 @@ read_access_line(char *text, struct access_line *line,
 	*conditions = (struct conditions){ .tls = false };
 	if (mistake != NULL)
 		return mistake;
+	if (!is_ascii(principal) || !is_ascii(user))
+		return "a byte is not ASCII; the log has it as a backslash "
+		       "with 3 octal digits";
 	if (!decode_name(principal) || !decode_name(user))
 		return "a backslash is not the beginning of 3 octal digits";
 	line->principal = principal;
 	line->user = user;
 	if ((mistake = find_pattern_mistake(principal)) != NULL)
 		return mistake;
-	if (*user == '\0' || strlen(user) >= ACCOUNT_NAME)
-		return "the user is empty or too long";
+	if (strlen(user) >= ACCOUNT_NAME)
+		return "the user is too long";
 	if (strcmp(user, ANY) == 0 && line->right != ACCESS_DENIED)
 		return "the user * is only for deny";
 	while ((word = root_file_word(&text)) != NULL)
@@ -226,7 +252,7 @@ next_rule(struct root_file *f, struct access_line *line,
 {
 	char *text;
 
-	if (f->problem != NULL || !root_file_line(f, &text) || text == NULL)
+	if (!root_file_line(f, &text) || text == NULL)
 		return false;
 	line->number = f->line;
 	f->problem = read_access_line(text, line, conditions);

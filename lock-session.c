@@ -85,8 +85,12 @@ request_takeover(int state)
 {
 	int fd = open_yield(state, O_WRONLY);
 
-	/* If the FIFO is full, it contains enough requests. */
-	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN)
+	/*
+	 * If the FIFO is full, it contains enough requests. If no process reads
+	 * it, the other session has just ended.
+	 */
+	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN &&
+	    errno != EPIPE)
 		log_failed_at(LOG_WARNING, NULL,
 		    "asking another session to end");
 	if (fd != -1)

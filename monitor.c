@@ -56,8 +56,9 @@
 #define GRACE_MS 1000
 /*
  * A refused login is answered no earlier than this after the login message,
- * whatever the reason. Otherwise the client could learn the reason from the
- * time that the refusal took. A refusal that takes longer is not delayed.
+ * plus the time to read the access file, whatever the reason. Otherwise the
+ * client could learn the reason from the time that the refusal took. A refusal
+ * that takes longer is not delayed.
  */
 #define REFUSAL_MS 50
 /*
@@ -94,7 +95,8 @@ struct admission {
 	const struct connection *connection;
 	const struct account *preauth;
 	struct watch *w;
-	int64_t asked; /* when the login message came */
+	/* when the login message came, plus the time to read the access file */
+	int64_t asked;
 	enum { ASKING, PERMITTED, REFUSED } verdict;
 	char reason[MESSAGE_TEXT]; /* REFUSED: why */
 	struct access_answer access;
@@ -625,7 +627,9 @@ find_user(struct session *s)
  * Finds what the login may do by the access file. While this file has a
  * mistake, every login is refused for that reason, whatever else could be the
  * reason (`refusal`, or NULL). Otherwise the answer would show which accounts
- * exist. Returns NULL, or the reason to refuse the login.
+ * exist. Does not count the time to read the file: a file that has just changed
+ * takes longer than REFUSAL_MS, which must hide the other times. Returns NULL,
+ * or the reason to refuse the login.
  */
 static const char *
 find_right(struct admission *a, const char *refusal)
@@ -639,8 +643,10 @@ find_right(struct admission *a, const char *refusal)
 		.has_tls = c->layers.tls,
 		.has_layer = c->layers.tls || c->layers.gssapi,
 	};
+	int64_t begin = clock_ms();
 
 	access_decide(s->o->access, &login, &a->access);
+	a->asked += clock_ms() - begin;
 	if (a->access.right == ACCESS_MISTAKE)
 		return "the access file cannot be used";
 	if (refusal != NULL) {

@@ -17,6 +17,7 @@
 
 #define IPV4_BITS 32
 #define IPV6_BITS 128
+#define MAPPED_BITS (IPV6_BITS - IPV4_BITS) /* of ::ffff:0:0/96 */
 
 /*
  * Reads one address, network or "local", of n bytes of text. Returns 0 or -1.
@@ -67,12 +68,20 @@ networks_read(struct networks *list, const char *text)
 	}
 }
 
-/* Returns true if the first bits of the address are the network's. */
+/*
+ * Returns true if the first bits of the address are the network's. An IPv4
+ * address is in no larger network of IPv6: "::/0" means IPv6.
+ */
 static bool
 is_in_network(const struct network *net, const unsigned char address[16])
 {
+	static const unsigned char four[MAPPED_BITS / 8] = {
+		[10] = 0xff, [11] = 0xff
+	};
 	int whole = net->bits / 8, rest = net->bits % 8;
 
+	if (net->bits < MAPPED_BITS && memcmp(address, four, sizeof(four)) == 0)
+		return false;
 	return memcmp(net->address, address, (size_t)whole) == 0 &&
 	    (rest == 0 ||
 		((net->address[whole] ^ address[whole]) >> (8 - rest)) == 0);

@@ -370,6 +370,32 @@ spoilt() {
 	log_has 'login .*by=localname rights=full$'
 }
 
+# answered_after MS USER: while the monitor waits 200 ms for the access file, a
+# login as this user is refused no earlier than after MS.
+answered_after() {
+	local begin
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER $2"
+	attach "$(monitor_pid)" -o /dev/null -P /etc/kpopd.access \
+	    -e inject=pread64:delay_exit=200000
+	begin=${EPOCHREALTIME/./}
+	pop_ask "PASS x" '^-ERR \[AUTH\]'
+	took=$(((${EPOCHREALTIME/./} - begin) / 1000))
+	pop_close
+	detached
+	[ "$took" -ge "$1" ] || { echo "$2: $took ms"; return 1; }
+}
+
+@test "a refusal does not show whether the user exists although the access file takes long to read" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	access_is 'alice@KPOPD.TEST * deny'
+	touch -d '1 minute ago' /etc/kpopd.access
+	realm_login alice
+	answered_after 250 alice
+	answered_after 250 nobody-of-that-name
+}
+
 @test "a change of the access file applies to the next login of a running listener, and the file of an option must exist" {
 	local file=/etc/kpopd.access.2
 	server_stop

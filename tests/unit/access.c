@@ -83,6 +83,8 @@ patterns(void)
 	CHECK(!names("*@b@R", "a\\@b@R"));
 	CHECK(names("a\\134\\134@R", "a\\\\@R"));
 	CHECK(names("a\\040b@R", "a b@R"));
+	CHECK(names("a\\134tb@R", "a\\tb@R"));
+	CHECK(names("\\303\\274@R", "\xc3\xbc@R"));
 	/* What a compromised pre-auth process may send as a principal. */
 	CHECK(!names("alice@R", "") && !names("*@*", "alice"));
 	CHECK(!names("*@*", "alice@R@S") && !names("*@R", "alice@R\\"));
@@ -169,6 +171,22 @@ conditions(void)
 	CHECK(right_if("full from=2001:db8::/32") == ACCESS_DENIED);
 	CHECK(address_read("[2001:db8::7]:1", &from) == 0);
 	CHECK(right_if("full tls from=2001:db8::/32") == ACCESS_FULL);
+	CHECK(right_if("full from=2001:db8::/61,2001:db8:0:8::/63") ==
+	    ACCESS_FULL);
+	CHECK(right_if("full from=2001:db8:0:8::/61") == ACCESS_DENIED);
+	CHECK(right_if("full from=0.0.0.0/0,local") == ACCESS_DENIED);
+	/* No network of IPv6 has IPv4 addresses, but those of IPv4 in IPv6. */
+	CHECK(right_if("full from=::/0") == ACCESS_FULL);
+	CHECK(address_read("192.0.2.7:4711", &from) == 0);
+	CHECK(right_if("full from=::/0,::1/64,::fffe:0:0/95") == ACCESS_DENIED);
+	CHECK(right_if("full from=::ffff:192.0.2.0/120") == ACCESS_FULL);
+	CHECK(right_if("full from=::ffff:192.0.2.8/128") == ACCESS_DENIED);
+	CHECK(right_if("full from=0.0.0.0/0") == ACCESS_FULL);
+	from = (struct sockaddr_storage){ .ss_family = AF_UNIX };
+	CHECK(right_if("full from=0.0.0.0/0,::/0") == ACCESS_DENIED);
+	CHECK(right_if("full from=::1,local") == ACCESS_FULL);
+	from.ss_family = AF_UNSPEC;
+	CHECK(right_if("full from=0.0.0.0/0,::/0,local") == ACCESS_DENIED);
 	/* The reason is that of the first line that names the login. */
 	CHECK(right_of("a@R",
 		  "a@R alice full from=10.0.0.1\n"
@@ -213,7 +231,7 @@ mistakes(void)
 	CHECK(is_mistake("a@R/S alice full", "the principal has more than"));
 	CHECK(is_mistake("a*@R alice full", "a * in the principal"));
 	CHECK(is_mistake("a@*.R alice deny", "a * in the principal"));
-	CHECK(is_mistake("a@R\\134 alice full", "the principal ends in"));
+	CHECK(is_mistake("a@R\\134 alice full", "the principal has a backsl"));
 	CHECK(is_mistake("a\\q@R alice full", "a backslash is not"));
 	CHECK(is_mistake("a@R al\\q full", "a backslash is not"));
 	CHECK(is_mistake("a@R * full", "the user * is only for deny"));
@@ -228,22 +246,46 @@ mistakes(void)
 	CHECK(is_mistake("a@R alice full from=", "from takes up to 32"));
 	CHECK(is_mistake("a@R alice full from=example.org", "from takes"));
 	CHECK(is_mistake("a@R alice full from=10.0.0.0/33", "from takes"));
+	CHECK(is_mistake("a@R alice full from=::1%lo", "from takes"));
+	CHECK(is_mistake("a@R alice full from=::1,", "from takes"));
+	CHECK(is_mistake("a@R alice full from=00000000000000000000000000000000"
+			 "000000000000000000000000000000000000000000000::1",
+	    "from takes"));
+	CHECK(is_mistake("a@R alice full from=::1,::1,::1,::1,::1,::1,::1,::1,"
+			 "::1,::1,::1,::1,::1,::1,::1,::1,::1,::1,::1,::1,"
+			 "::1,::1,::1,::1,::1,::1,::1,::1,::1,::1,::1,::1,::1",
+	    "from takes up to 32"));
 	CHECK(is_mistake("a@R alice full\r", "a carriage return"));
 	memset(name, 'l', ACCOUNT_NAME);
 	name[ACCOUNT_NAME] = '\0';
 	snprintf(line, sizeof(line), "a@R %s full", name);
-	CHECK(is_mistake(line, "the user is empty or too long"));
+	CHECK(is_mistake(line, "the user is too long"));
 	CHECK(is_mistake("a@R \\000 full", "a backslash is not"));
 	CHECK(is_mistake("a\\\\b@R alice full", "a backslash is not"));
 	CHECK(is_mistake("a@R K\\alice full", "a backslash is not"));
 	CHECK(is_mistake("a@R al\\13 full", "a backslash is not"));
 	CHECK(is_mistake("a@R al\\456 full", "a backslash is not"));
+	/* A byte order mark, and a no-break space from a web page. */
+	CHECK(is_mistake("\xef\xbb\xbf"
+			 "a@R * deny",
+	    "a byte is not ASCII"));
+	CHECK(is_mistake("a@R\xc2\xa0 * deny", "a byte is not ASCII"));
+	CHECK(is_mistake("a@R alice\xc2\xa0 deny", "a byte is not ASCII"));
+	/* krb5_unparse_name writes neither of these. */
+	CHECK(is_mistake("al\\134ice@R * deny", "the principal has a backsl"));
+	CHECK(is_mistake("a\\011b@R * deny", "the principal has a backsl"));
 }
 
 /* A mistake in any line counts, also after the line that decides. */
 static void
 whole_file(void)
 {
+	static char large[(ACCESS_KIB << 10) + 2];
+
+	memset(large, '#', sizeof(large) - 2);
+	large[sizeof(large) - 2] = '\n';
+	CHECK(right_of("a@R", large) == ACCESS_MISTAKE && answer.line == 0);
+	CHECK(right_of("a@R", large + 1) == ACCESS_UNNAMED);
 	CHECK(right_of("a@R", "") == ACCESS_MISTAKE && answer.line == 0);
 	CHECK(right_of("a@R", "a@R alice full") == ACCESS_MISTAKE);
 	CHECK(right_of("a@R", "a@R * deny\nx\n") == ACCESS_MISTAKE &&
