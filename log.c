@@ -115,7 +115,7 @@ static bool
 names_mailbox(const char *event)
 {
 	static const char *const events[] = { "failed", "index", "rescue",
-		"skipped" };
+		"skipped", "uidl" };
 
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 		if (strcmp(event, events[i]) == 0)

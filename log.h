@@ -65,7 +65,8 @@ void log_peer(const char *peer);
 
 /*
  * Adds mailbox=PATH to the end of the later lines of this process and its
- * children that concern a mailbox: failed, index, rescue, skipped.
+ * children that concern a mailbox: failed, index, rescue, skipped,
+ * uidl.
  */
 void log_mailbox(const char *path);
 

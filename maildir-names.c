@@ -66,6 +66,16 @@ time_of(const char *name)
 	return strtoull(name, NULL, 10);
 }
 
+struct unique
+unique_of(const char *name, size_t n)
+{
+	char text[NAME_MAX + 1];
+
+	memcpy(text, name, n);
+	text[n] = '\0';
+	return (struct unique){ time_of(text), name, n };
+}
+
 int
 unique_compare(const struct unique *x, const struct unique *y)
 {

@@ -109,6 +109,12 @@ const char *names_name(const struct names *l, const struct entry *e);
 struct unique names_unique(const struct names *l, const struct entry *e);
 
 /*
+ * Returns the unique name of n bytes, at most NAME_MAX, in front of a colon or
+ * without one. It keeps the pointer.
+ */
+struct unique unique_of(const char *name, size_t n);
+
+/*
  * Compares two unique names in the order of the messages: by time of delivery,
  * then by name. Returns a number less than, equal to or greater than 0.
  */

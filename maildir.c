@@ -33,6 +33,7 @@
 #include "maildir-files.h"
 #include "maildir-records.h"
 #include "maildir-remove.h"
+#include "maildir-uidlist.h"
 
 /*
  * The number of passes over the names that a session may make to search for
@@ -232,6 +233,8 @@ const struct store_ops maildir_store = {
 	.total = maildir_total,
 	.wire_size = maildir_wire_size,
 	.uidl = maildir_uidl,
+	.id_sources = UIDLIST_SOURCES,
+	.old_ids = uidlist_ids,
 	.fetch = maildir_fetch,
 	.is_unchanged = maildir_is_unchanged,
 	.accept_other_size = maildir_accept_other_size,

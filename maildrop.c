@@ -21,6 +21,7 @@
 #include "path.h"
 #include "sandbox.h"
 #include "store.h"
+#include "uidl-compute.h"
 #include "uidl-map.h"
 
 enum drop_error
@@ -152,14 +153,52 @@ maildrop_wire_size(const struct maildrop *m, size_t n)
 	return m->store->wire_size(m->box, n - 1);
 }
 
+void
+maildrop_compute_ids(struct maildrop *m, const struct uidl_scheme *scheme)
+{
+	if (scheme->source != SCHEME_NONE)
+		m->scheme = scheme;
+}
+
+/*
+ * Makes the map of a mailbox that has none, by the scheme. It is made once,
+ * even if it has no line. Otherwise a message could get an id after clients
+ * have seen another one.
+ */
+static enum drop_error
+make_map(struct maildrop *m)
+{
+	struct uidl_map *map = uidl_map_new();
+	enum drop_error error =
+	    compute_ids(m->store, m->box, m->count, m->scheme, map);
+	struct log_text shown;
+
+	if (error == DROP_OK && uidl_map_write(map, m->state) == -1) {
+		error = store_error(errno);
+		log_failed("writing the file uidl in the state directory");
+	}
+	if (error != DROP_OK) {
+		uidl_map_free(map);
+		return error == DROP_CHANGED ? DROP_FAILED : error;
+	}
+	log_event(LOG_NOTICE, "uidl", "scheme=%s computed=%zu own=%zu",
+	    log_safe(&shown, m->scheme->text), uidl_map_count(map),
+	    m->count - uidl_map_count(map));
+	m->map = map;
+	return DROP_OK;
+}
+
 enum drop_error
 maildrop_load_ids(struct maildrop *m)
 {
 	if (m->is_map_read)
 		return m->map_error;
 	m->is_map_read = true;
-	if (uidl_map_load(m->state, &m->map) == 0)
-		return DROP_OK;
+	if (uidl_map_load(m->state, &m->map) == 0) {
+		if (m->map == NULL && m->scheme != NULL && m->count > 0)
+			m->map_error = make_map(m);
+		return m->map_error;
+	}
 	m->map_error = errno == EBADMSG ? DROP_DENIED : store_error(errno);
 	log_failed_at(LOG_ERR,
 	    errno == EBADMSG ?
@@ -268,11 +307,20 @@ maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent)
 enum drop_error
 maildrop_commit(struct maildrop *m, size_t *removed)
 {
+	enum drop_error error;
+
 	*removed = 0;
 	if (m->marked == 0)
 		return DROP_OK;
 	/* DELE has refused to mark a message; check once more. */
 	if (m->read_only)
 		return DROP_DENIED;
+	/*
+	 * The removal may take away what the ids are computed from: the first
+	 * message of an mbox has the uidvalidity.
+	 */
+	if (m->scheme != NULL && (error = maildrop_load_ids(m)) != DROP_OK &&
+	    error != DROP_DENIED)
+		return error;
 	return m->store->remove(m->box, m->marks, removed);
 }

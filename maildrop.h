@@ -45,6 +45,7 @@ struct store_ops;
 struct lock_plan;
 struct lock_session;
 struct uidl_map;
+struct uidl_scheme;
 
 struct maildrop {
 	const struct store_ops *store;
@@ -65,6 +66,8 @@ struct maildrop {
 	bool is_map_read;
 	enum drop_error map_error;
 	struct uidl_map *map;
+	/* computes the map if there is none; NULL: nothing does */
+	const struct uidl_scheme *scheme;
 };
 
 /*
@@ -128,6 +131,13 @@ void maildrop_reset(struct maildrop *m);
  * 1939 §11).
  */
 uint64_t maildrop_wire_size(const struct maildrop *m, size_t n);
+
+/*
+ * Makes maildrop_load_ids compute the ids that a server of this scheme gave the
+ * messages, if the mailbox has no map of ids yet. scheme must last as long as
+ * the maildrop.
+ */
+void maildrop_compute_ids(struct maildrop *m, const struct uidl_scheme *scheme);
 
 /*
  * Reads the ids that the messages had on another server (uidl-map.h), at the

@@ -431,6 +431,16 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	return DROP_OK;
 }
 
+static void
+mbox_prologue(void *box, struct span *s)
+{
+	const struct mbox *m = box;
+
+	*s = (struct span){ .fd = m->fd };
+	/* Only if message 1 is the first one of the file, as it was listed. */
+	s->bytes = (uint64_t)m->fetched.found.at;
+}
+
 /*
  * find_is_certain can return true although at_fetch does not match. If the
  * clock was set back, at_fetch may not be stable although the list's
@@ -491,6 +501,7 @@ const struct store_ops mbox_store = {
 	.total = mbox_total,
 	.wire_size = mbox_wire_size,
 	.uidl = mbox_uidl,
+	.prologue = mbox_prologue,
 	.fetch = mbox_fetch,
 	.is_unchanged = mbox_is_unchanged,
 	.accept_other_size = mbox_accept_other_size,

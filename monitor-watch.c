@@ -56,7 +56,7 @@ static const struct {
 	[ROLE_RELAY] = { "the relay", " failed fatal sandbox ", false },
 	[ROLE_SESSION] = { "the session",
 	    " failed fatal index logout nonsense recovery rescue sandbox "
-	    "skipped ",
+	    "skipped uidl ",
 	    true },
 	[ROLE_BROKER] = { "the broker",
 	    " failed fatal recovery rescue sandbox ", true },

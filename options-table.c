@@ -122,6 +122,13 @@ read_mailboxes(struct options *o, const char *text)
 	return mailboxes_read(&o->mailboxes, text);
 }
 
+/* Reads --uidl. */
+static int
+read_scheme(struct options *o, const char *text)
+{
+	return scheme_read(&o->uidl, text);
+}
+
 /* Reads -n: LEAST or LEAST:MOST. */
 static int
 read_uids(struct options *o, const char *text)
@@ -316,6 +323,12 @@ const struct table_row options_table[] = {
 	    "addresses, networks and local, with commas",
 	    "networks of proxies, which send a PROXY header, with commas:\n"
 	    "192.0.2.0/24,2001:db8::1,local" },
+	{ '\0', "uidl", "scheme", WITH_SERVER, read_scheme, 0,
+	    "none, dovecot, dovecot:FORMAT, uw, courier, popa3d, solid-pop3d, "
+	    "qpopper or mailutils",
+	    "give messages the ids of an earlier server: dovecot,\n"
+	    "dovecot:format, uw, courier, popa3d, solid-pop3d, qpopper or\n"
+	    "mailutils (default: none)" },
 	{ '\0', "recover", NULL, NOT_IN_FILE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
 	{ '\0', "import-uidl", "user", NOT_IN_FILE, ANY_TEXT(import_uidl),
@@ -468,5 +481,6 @@ table_set_defaults(struct options *o)
 		.tls.when = TLS_UNSET,
 	};
 	read_locks(o, DEFAULT_LOCKS);
+	read_scheme(o, "none");
 	read_mailboxes(o, DEFAULT_MAILBOXES);
 }

@@ -22,6 +22,7 @@
 #include "options-table.h"
 #include "options.h"
 #include "root-file.h"
+#include "store.h"
 
 #define EXIT_USAGE 2
 /* The texts of an option, "" if it takes none; NULL: it is not given there. */
@@ -341,6 +342,28 @@ check_certificate(struct reading *g, const struct options *o, const char *name)
 	return keep_option_mistake(g, given, why, "");
 }
 
+/*
+ * Checks that a server of the scheme of --uidl can have had the mailboxes of
+ * -m. Otherwise no message would get its old id, and this would be final.
+ */
+static bool
+check_scheme(struct reading *g, const struct options *o)
+{
+	const struct table_row *r = table_find("uidl");
+	unsigned format = SCHEME_MBOX;
+	char place[256], why[sizeof(g->why)];
+
+	if ((o->mailboxes.store->id_sources >> SCHEME_COURIER & 1) != 0)
+		format = SCHEME_MAILDIR;
+	if ((o->uidl.mailboxes & format) != 0)
+		return true;
+	snprintf(why, sizeof(why),
+	    "%s is of another format than the mailboxes: ",
+	    locate_option(g, r, place));
+	return keep_option_mistake(g, &g->given[r - options_table], why,
+	    o->uidl.text);
+}
+
 /* Sets the defaults that depend on other options, or on the host. */
 static bool
 set_dependent(struct reading *g, struct options *o)
@@ -358,7 +381,7 @@ set_dependent(struct reading *g, struct options *o)
 		o->tls.key = o->tls.certificate;
 	return (o->tls.when == TLS_NO || check_certificate(g, o, "tls")) &&
 	    check_certificate(g, o, "tls-ciphers") &&
-	    check_certificate(g, o, "tls-key");
+	    check_certificate(g, o, "tls-key") && check_scheme(g, o);
 }
 
 /*

@@ -11,6 +11,7 @@
 #include "lock.h"
 #include "mailboxes.h"
 #include "networks.h"
+#include "uidl-scheme.h"
 
 #define TLS_CIPHERS_MOST 1000 /* bytes of -C with its NUL */
 /* kpopd-tls's exit status if OpenSSL does not have the ciphers of -C. */
@@ -29,6 +30,7 @@ struct options {
 	const char *keytab;  /* NULL: libkrb5's default */
 	const char *service; /* NULL: every pop/ and pop3/ of the keytab */
 	struct mailboxes mailboxes;
+	struct uidl_scheme uidl;
 	const char *state; /* the state directory */
 	const char *user;  /* of the pre-auth process */
 	/*

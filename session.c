@@ -206,6 +206,7 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	close(s->directory);
 	locks->session = lock.fd;
 	error = maildrop_open(&drop, s->mailboxes, s->path, state, locks);
+	maildrop_compute_ids(&drop, &s->o->uidl);
 	io_allow_takeover(io, lock.yield, (int64_t)idle * 1000 / TAKEOVER_PART);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);

@@ -12,6 +12,7 @@
 
 #include "lock.h"
 #include "maildrop.h"
+#include "uidl-scheme.h"
 
 /*
  * Where the mailbox and the state of one user are, and how the mailbox is
@@ -35,6 +36,11 @@ enum store_access {
 	STORE_WRITE, /* read and change the files that exist */
 	STORE_OWN,   /* read, change, make, rename and remove */
 };
+
+/*
+ * Takes the id that another server gave message i. `to` is the caller's.
+ */
+typedef void store_put_id(void *to, size_t i, const char *id);
 
 #define STORE_NAME 15 /* most bytes of a format's name */
 
@@ -96,6 +102,24 @@ struct store_ops {
 	uint64_t (*wire_size)(void *box, size_t i);
 	/* Stores the unique id of message i, as maildrop_uidl. */
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
+	/*
+	 * The sources of ids (1u << enum scheme_source) that old_ids knows.
+	 * maildrop-uidl.c finds the others in the messages.
+	 */
+	unsigned id_sources;
+	/*
+	 * Finds the ids that another server gave the messages, by what it has
+	 * left in the mailbox. Calls put for each message that has such an id.
+	 * Returns DROP_OK, or DROP_DENIED or DROP_FAILED (logged).
+	 */
+	enum drop_error (*old_ids)(void *box, const struct uidl_scheme *scheme,
+	    store_put_id *put, void *to);
+	/*
+	 * Finds the bytes of the mailbox that are before its first message. If
+	 * there are none, s->bytes is 0. Call it after fetch of message 0.
+	 * NULL: there are never any.
+	 */
+	void (*prologue)(void *box, struct span *s);
 	/*
 	 * Finds the bytes of message i, as maildrop_begin, but logs nothing.
 	 * Sets errno if it returns DROP_FAILED.

@@ -457,6 +457,7 @@ docs/ADMIN.md|mail_driver = maildir|dovecot.bats|one Maildir
 docs/ADMIN.md|kpopd --recover|here
 docs/ADMIN.md|cd /var/lib/kpopd|here
 docs/ADMIN.md|mkdir -p /var/lib/kpopd|here
+docs/ADMIN.md|uidl dovecot|uidl-servers.bats|Dovecot's messages in an mbox keep their
 docs/ADMIN.md|kpopc --uidl-map|not|no other server runs in the container
 docs/ADMIN.md|kpopd --uidl-report|here
 docs/ADMIN.md|for list|here

@@ -254,13 +254,6 @@ retr_or_err() {
 	done
 }
 
-# in_terminal COMMAND: runs the command as alice in a terminal until it ends.
-# Types no keys.
-in_terminal() {
-	rm -f "$WORLD/screen"
-	su alice -c "cd; TERM=xterm timeout 20 script -qefc 'stty rows 40 cols 100; $1' /dev/null" <>"$WORLD/keys" >"$WORLD/screen" 2>&1
-}
-
 # marks_mutt PROGRAM LABEL: sets flags and this label with mutt or neomutt.
 marks_mutt() {
 	cat >"$WORLD/marks" <<-END

@@ -10,6 +10,6 @@ Services.obs.addObserver(() => {
   const server = MailServices.accounts.accounts[0].incomingServer;
   const inbox = server.rootFolder.getFolderWithFlags(Ci.nsMsgFolderFlags.Inbox);
   const { msgWindow } = Services.wm.getMostRecentWindow("mail:3pane");
-  server.password = "any";
+  server.password = "none";
   MailServices.pop3.GetNewMail(msgWindow, null, inbox, server);
 }, "mail-startup-done");

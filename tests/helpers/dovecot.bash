@@ -93,7 +93,8 @@ dovecot_serve() {
 # dovecot_serve_master mbox|maildir DIRECTORY [INBOX]: starts a Dovecot that
 # serves POP3 on port 110, with STLS, and TLS on port 995. Each account has the
 # password "none". The master user "master" has the password "secret", and logs
-# in as alice with the name "alice*master".
+# in as alice with the name "alice*master". $dovecot_settings has further lines
+# of the configuration.
 dovecot_serve_master() {
 	printf 'master:{PLAIN}secret\n' >"$WORLD/dovecot.masters"
 	chmod 755 "$WORLD"
@@ -102,7 +103,7 @@ dovecot_serve_master() {
 		dovecot_mail "$@"
 		dovecot_listens pop3 110 995
 		printf '%s\n' "mail_privileged_group = mail" "ssl = yes" \
-		    "auth_master_user_separator = *"
+		    "auth_master_user_separator = *" "${dovecot_settings-}"
 		if dovecot_is_new; then
 			printf '%s\n' \
 			    "ssl_server_cert_file = $WORLD/tls/server.pem" \

@@ -88,3 +88,11 @@ no_journal() {
 	echo "left in the state directory: $left" >&2
 	return 1
 }
+
+# in_terminal COMMAND: runs the command as alice in a terminal until it ends.
+# Types no keys.
+in_terminal() {
+	rm -f "$WORLD/screen"
+	[ -p "$WORLD/keys" ] || mkfifo "$WORLD/keys"
+	su alice -c "cd; TERM=xterm timeout 20 script -qefc 'stty rows 40 cols 100; $1' /dev/null" <>"$WORLD/keys" >"$WORLD/screen" 2>&1
+}

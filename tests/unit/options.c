@@ -207,6 +207,30 @@ texts(void)
 }
 
 static void
+schemes(void)
+{
+	struct options o = read_line("-p");
+
+	CHECK(o.uidl.source == SCHEME_NONE);
+	o = read_line("--uidl|dovecot:%v.%u");
+	CHECK(o.uidl.source == SCHEME_FORMAT);
+	CHECK(strcmp(o.uidl.format, "%v.%u") == 0);
+	o = read_line("-m|maildir:~/M|--uidl|courier");
+	CHECK(o.uidl.source == SCHEME_COURIER);
+	o = read_line("--uidl|courier|--uidl|none");
+	CHECK(o.uidl.source == SCHEME_NONE);
+	check_refused("--uidl|Dovecot", "kpopd: --uidl takes none, dovecot, ");
+	check_refused("--uidl|dovecot:%v", "kpopd: --uidl takes none, ");
+	check_refused("--uidl|courier",
+	    "kpopd: --uidl is of another format than the mailboxes: courier\n");
+	check_refused("--uidl|dovecot:%f", "kpopd: --uidl is of another ");
+	check_refused("--uidl|popa3d|-m|maildir:~/M",
+	    "kpopd: --uidl is of another format than the mailboxes: popa3d\n");
+	check_refused("--uidl|uw|-m|maildir+create:~/M", "kpopd: --uidl is ");
+	check_refused("--uidl|dovecot:%m|-m|maildir:~/M", "kpopd: --uidl is ");
+}
+
+static void
 tls(void)
 {
 	struct options o = read_line("-c|/c");
@@ -277,7 +301,7 @@ file_words(void)
 	    "domains a,b.c\nstate /s\ntls-key /k\nkeytab /t\nlocks flock\n"
 	    "mailboxes maildir:~/M m\nuids 5:6\npop3\nrealms R,S\n"
 	    "service pop/h\ntls require\ntimeouts 8:9\ntls-user v\nuser w\n"
-	    "proxies local\n",
+	    "proxies local\nuidl solid-pop3d\n",
 	    ""));
 
 	CHECK(o.limits.all == 1 && o.limits.each == 2 && o.linger == 0);
@@ -290,7 +314,7 @@ file_words(void)
 	CHECK(o.uids.least == 5 && o.uids.most == 6 && o.pop3 && !o.recover);
 	CHECK(strcmp(o.realms, "R,S") == 0 && strcmp(o.service, "pop/h") == 0);
 	CHECK(o.login == 8 && o.idle == 9 && strcmp(o.user, "w") == 0);
-	CHECK(o.proxies.count == 1);
+	CHECK(o.proxies.count == 1 && o.uidl.source == SCHEME_SOLID);
 }
 
 /* The command line wins with its whole argument, wherever -f is. */
@@ -336,6 +360,8 @@ file_mistakes(void)
 	    "1: tls needs a certificate: -c, tls-certificate");
 	check_file_refused("tls no\ntls-key /k\n",
 	    "2: tls-key needs a certificate: -c, tls-certificate");
+	check_file_refused("mailboxes maildir:~/M\nuidl popa3d\n",
+	    "2: uidl is of another format than the mailboxes: popa3d");
 	check_file_refused("tls=offer\n",
 	    "1: a line is NAME or NAME ARGUMENT, with a blank between them");
 	check_file_refused("",
@@ -357,6 +383,7 @@ main(void)
 	tls();
 	long_names();
 	mistakes();
+	schemes();
 	file_words();
 	file_and_line();
 	file_mistakes();

@@ -1,0 +1,124 @@
+# Runs POP3 servers that kpopd replaces. tests/tools/old-servers has unpacked
+# their packages. They listen on port 2100, except for Dovecot on port 110, and
+# accept alice with the password "none".
+
+old_place=$top/build/old-servers
+
+# old_accounts: makes the accounts and rules of PAM that these servers need.
+old_accounts() {
+	local name
+	echo alice:none | chpasswd
+	for name in popa3d spop3d; do
+		id "$name" >/dev/null 2>&1 ||
+		    useradd --system --home-dir /nonexistent \
+			--shell /usr/sbin/nologin "$name"
+	done
+	for name in popa3d solid-pop3d pop3d ipop3d pop; do
+		printf '%s required pam_unix.so\n' auth account \
+		    >"/etc/pam.d/$name"
+	done
+	mkdir -p /var/lib/popa3d /var/lib/solid-pop3d/bulletins
+}
+
+# old_program SERVER: prints the path of the program. Fails if it is not there.
+# Debian 12 has no package of UW's ipop3d, so $IPOP3D names it.
+old_program() {
+	local program=$old_place/
+	case $1 in
+	popa3d) program+=popa3d/usr/sbin/popa3d ;;
+	solid-pop3d) program+=solid-pop3d/usr/sbin/solid-pop3d ;;
+	mailutils) program+=mailutils-pop3d/usr/sbin/pop3d ;;
+	courier) program+=courier-pop/usr/lib/courier/courier/courierpop3d ;;
+	uw) program=${IPOP3D:-$(command -v ipop3d || :)} ;;
+	esac
+	[ -n "$program" ] && [ -x "$program" ] || return 1
+	echo "$program"
+}
+
+# old_require SERVER: skips the test if the server's program is not there.
+old_require() {
+	old_program "$1" >/dev/null ||
+	    skip "no program of $1: see tests/tools/old-servers"
+}
+
+# old_start SERVER: starts a server under xinetd.
+old_start() {
+	local user=root server arguments= environment=NOTHING=here
+	server=$(old_program "$1")
+	case $1 in
+	mailutils)
+		arguments=--inetd
+		environment=LD_LIBRARY_PATH=$(find "$old_place" -name \
+		    'lib*.so.*' -printf '%h\n' | sort -u | paste -sd:)
+		;;
+	courier)
+		# This program begins after the login.
+		printf '%s\n' '#!/bin/sh' 'printf "+OK\r\n"; read -r user' \
+		    'printf "+OK\r\n"; read -r password; cd /home/alice' \
+		    "exec env AUTHENTICATED=alice AUTHADDR=alice TCPREMOTEIP=127.0.0.1 TCPREMOTEPORT=1 $server Maildir 2>/dev/null" >"$WORLD/courier"
+		chmod 755 "$WORLD" "$WORLD/courier"
+		user=alice server=$WORLD/courier
+		;;
+	uw)
+		printf '%s\n' 'I accept the risk for IMAP toolkit 4.1.' \
+		    'set disable-plaintext nil' >/etc/c-client.cf
+		;;
+	esac
+	cat >"$WORLD/old.conf" <<-END
+	service old
+	{
+		type = UNLISTED
+		port = 2100
+		bind = 127.0.0.1
+		protocol = tcp
+		socket_type = stream
+		wait = no
+		user = $user
+		server = $server
+		${arguments:+server_args = $arguments}
+		env = $environment
+		cps = 1000 1
+		flags = NODELAY
+	}
+	END
+	xinetd -dontfork -f "$WORLD/old.conf" -pidfile "$WORLD/old.pid" \
+	    >/dev/null 2>&1 3>&- &
+	await 5 'ss -Hltn sport = 2100 | grep -q . && [ -s "$WORLD/old.pid" ]'
+}
+
+# old_uidl_format FORMAT: prints the setting for ids of this format, which has
+# the syntax of Dovecot 2.3.
+old_uidl_format() {
+	local format=$1
+	if dovecot_is_new; then
+		format=$(sed -E 's/%0([0-9]+)X([uv])/%{\2|hex(\1)}/g
+		    s/%X([uv])/%{\1|hex}/g; s/%0([0-9]+)([uv])/%{\2}/g
+		    s/%([uvmfg])/%{\1}/g; s/\{u/{uid/g; s/\{v/{uidvalidity/g
+		    s/\{m/{md5/g; s/\{f/{filename/g; s/\{g/{guid/g' <<<"$1")
+	fi
+	echo "pop3_uidl_format = $format"
+}
+
+# old_dovecot mbox|maildir [SETTING ...]: starts Dovecot on port 110 with these
+# settings, for alice's mailbox.
+old_dovecot() {
+	local place='~/mail /var/mail/alice' settings
+	[ "$1" = mbox ] || place='~/Maildir'
+	settings=$(printf '%s\n' "${@:2}")
+	if dovecot_is_new; then
+		settings+=$'\nauth_allow_cleartext = yes'
+	else
+		settings+=$'\ndisable_plaintext_auth = no'
+	fi
+	dovecot_settings=$settings dovecot_serve_master "$1" $place
+}
+
+# old_stop: ends the servers.
+old_stop() {
+	local pid
+	dovecot_end
+	pid=$(cat "$WORLD/old.pid" 2>/dev/null) || return 0
+	kill "$pid" 2>/dev/null || true
+	await 10 "! kill -0 $pid 2>/dev/null"
+	rm -f "$WORLD/old.pid"
+}
