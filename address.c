@@ -1,6 +1,6 @@
 /*
- * Formats the address of a peer for the log, and finds the net that it counts
- * for.
+ * Formats the address of a peer for the log, reads it again, and finds the net
+ * that it counts for.
  *
  * Runs in every process. Keeps no state. Only address_of_peer makes a system
  * call. An IPv6 address counts as its /64, because a site has at least a /64
@@ -11,7 +11,9 @@
 #include <netinet/in.h>
 
 #include <arpa/inet.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "address.h"
@@ -70,6 +72,34 @@ address_write(const struct sockaddr_storage *a, struct address_text *t)
 	default:
 		return -1;
 	}
+}
+
+int
+address_read(const char *text, struct sockaddr_storage *a)
+{
+	unsigned char bytes[16];
+	char host[INET6_ADDRSTRLEN];
+	const char *colon = strrchr(text, ':'), *problem;
+	bool is_six = *text == '[';
+	size_t n;
+	unsigned port;
+
+	if (colon == NULL)
+		return -1;
+	n = (size_t)(colon - text);
+	if (is_six && (n < 2 || text[n - 1] != ']'))
+		return -1;
+	text += is_six;
+	n -= is_six ? 2 : 0;
+	port = (unsigned)strtonum(colon + 1, 0, UINT16_MAX, &problem);
+	if (n >= sizeof(host) || problem != NULL)
+		return -1;
+	memcpy(host, text, n);
+	host[n] = '\0';
+	if (inet_pton(is_six ? AF_INET6 : AF_INET, host, bytes) != 1)
+		return -1;
+	*a = address_make(is_six ? AF_INET6 : AF_INET, bytes, port);
+	return 0;
 }
 
 int

@@ -35,6 +35,12 @@ struct address_net {
 int address_write(const struct sockaddr_storage *a, struct address_text *t);
 
 /*
+ * Reads an IPv4 or IPv6 address with its port, in the form that address_write
+ * writes. Returns 0, or -1 if the text has another form.
+ */
+int address_read(const char *text, struct sockaddr_storage *a);
+
+/*
  * Gets the address of the peer of the socket fd, and writes it as text. Returns
  * 0; or -1, with errno if there is no peer. Ask only once for each connection,
  * because the kernel discards the address when the peer resets the connection.

@@ -188,21 +188,43 @@ find_flaw(krb5_context context, krb5_const_principal who, const char *realms)
 	return NULL;
 }
 
+/*
+ * Returns the principal, or NULL with *why if it may log in as no user. The
+ * principal is not freed, because the session decides only about one.
+ */
+static krb5_principal
+accept_principal(struct auth *a, const char *principal, const char *realms,
+    const char **why)
+{
+	krb5_principal who;
+	krb5_error_code problem = krb5_parse_name(a->context, principal, &who);
+
+	if (problem != 0) {
+		auth_log_failed(a->context, problem, "parsing the principal");
+		*why = "malformed principal";
+		return NULL;
+	}
+	*why = find_flaw(a->context, who, realms);
+	return *why == NULL ? who : NULL;
+}
+
+bool
+permit_accepts(struct auth *a, const char *principal, const char *realms,
+    const char **why)
+{
+	return accept_principal(a, principal, realms, why) != NULL;
+}
+
 const char *
 permit_find_rule(struct auth *a, const char *principal, const char *realms,
     const char *user, const char *home, const char **why)
 {
 	krb5_context context = a->context;
-	krb5_principal who;
+	krb5_principal who = accept_principal(a, principal, realms, why);
 	krb5_error_code problem;
 	char path[AUTH_K5LOGIN];
 
-	if ((problem = krb5_parse_name(context, principal, &who)) != 0) {
-		auth_log_failed(context, problem, "parsing the principal");
-		*why = "malformed principal";
-		return NULL;
-	}
-	if ((*why = find_flaw(context, who, realms)) != NULL)
+	if (who == NULL)
 		return NULL;
 	*why = PERMIT_NO_RULE;
 	problem = (krb5_error_code)auth_k5login(a, user, home, path);

@@ -18,9 +18,17 @@ struct auth;
 bool permit_has_realm(const char *realms, const char *realm, size_t n);
 
 /*
+ * Session, as the user: returns true unless this principal may log in as no
+ * user. A principal may not log in if it is anonymous, contains a NUL or is
+ * malformed, or if its realm is not one of realms (separated by commas; NULL:
+ * any). In this case stores the reason for the log in *why.
+ */
+bool permit_accepts(struct auth *a, const char *principal, const char *realms,
+    const char **why);
+
+/*
  * Session, as the user: finds the rule by which a principal may log in as the
- * user (krb5_kuserok). Refuses a principal that is anonymous or contains a NUL,
- * or whose realm is not one of realms (separated by commas; NULL: any). home is
+ * user (krb5_kuserok). Refuses a principal that permit_accepts refuses. home is
  * the user's home directory. Returns "k5login" if .k5login names the principal,
  * "localname" if auth_to_local or the default rule permits the login, or
  * "plugin" if a plugin does. If the login is refused, returns NULL and stores

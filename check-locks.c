@@ -7,8 +7,8 @@
  * who could make a dotlock there or not. If the directory is in a home
  * directory, both run as the user.
  *
- * The order of the locks is not compared. kpopd waits for no lock while it
- * holds another one (lock-spool.c), so any order is safe.
+ * The order of kpopd's own locks is not compared. kpopd waits for no lock while
+ * it holds another one (lock-spool.c), so any order is safe.
  */
 #include "config.h"
 
@@ -24,6 +24,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check-compare.h"
+#include "check-dovecot.h"
 #include "check-entry.h"
 #include "check-mend.h"
 #include "check-program.h"
@@ -35,173 +37,12 @@
 #include "process.h"
 #include "resolve.h"
 
-#define SEPARATORS " ,\t\r\n"
 #define SPOOL_SECONDS 5
 /* In the exit status of the child: no dotlock can be made. */
 #define NO_DOTLOCK 4
 
 /* What a program prints. */
 static char output[PROGRAM_OUTPUT];
-
-/* The words by which programs name their locks. */
-static const struct lock_word {
-	const char *word;
-	enum lock_kind kind;
-} lock_words[] = {
-	{ "fcntl", LOCK_FCNTL }, { "flock", LOCK_FLOCK },
-	{ "dotlock", LOCK_DOTLOCK }, /* Postfix, Dovecot */
-	{ "lockf", LOCK_FCNTL }, { "dotlock_try", LOCK_DOTLOCK }, /* Dovecot */
-	{ "fcntl()", LOCK_FCNTL }, { "lockf()", LOCK_FCNTL },
-	{ "flock()", LOCK_FLOCK },
-	{ "dotlocking", LOCK_DOTLOCK }, /* procmail */
-	{ "use_fcntl_lock", LOCK_FCNTL }, { "use_flock_lock", LOCK_FLOCK },
-	{ "use_lockfile", LOCK_DOTLOCK }, /* Exim */
-	{ "+USE_FCNTL", LOCK_FCNTL }, { "+USE_FLOCK", LOCK_FLOCK },
-	{ "+USE_DOTLOCK", LOCK_DOTLOCK }, /* mutt */
-};
-
-/* Returns the bit of a kind in a set of kinds. */
-static unsigned
-bit_of(enum lock_kind kind)
-{
-	return 1U << kind;
-}
-
-/* Returns the set of locks that a text names. */
-static unsigned
-read_locks_of(const char *text)
-{
-	unsigned set = 0;
-
-	for (; *text != '\0'; text += strcspn(text, SEPARATORS)) {
-		size_t n;
-
-		text += strspn(text, SEPARATORS);
-		n = strcspn(text, SEPARATORS);
-		for (size_t i = 0;
-		     i < sizeof(lock_words) / sizeof(lock_words[0]); i++)
-			if (strlen(lock_words[i].word) == n &&
-			    strncmp(lock_words[i].word, text, n) == 0)
-				set |= bit_of(lock_words[i].kind);
-	}
-	return set;
-}
-
-/* Writes the names of a set of locks: "fcntl,dotlock". Returns text. */
-static const char *
-name_locks(unsigned set, char text[32])
-{
-	static const char *const names[LOCK_KINDS] = { "fcntl", "flock",
-		"dotlock" };
-
-	*text = '\0';
-	for (int i = 0; i < LOCK_KINDS; i++) {
-		if ((set & bit_of((enum lock_kind)i)) == 0)
-			continue;
-		if (*text != '\0')
-			strlcat(text, ",", 32);
-		strlcat(text, names[i], 32);
-	}
-	return *text != '\0' ? text : "no lock";
-}
-
-/* Returns the set of locks that -l names. */
-static unsigned
-wanted_locks(const struct check *c)
-{
-	unsigned set = 0;
-
-	for (int i = 0; i < c->o.locks.count; i++)
-		set |= bit_of(c->o.locks.kinds[i]);
-	return set;
-}
-
-/* Returns a sentence that has kpopd take these locks. */
-static const char *
-advise_locks(struct check *c, unsigned set)
-{
-	char text[32];
-
-	return check_remedy(c,
-	    "let kpopd take the locks %s, by -l or by locks in %s",
-	    name_locks(set, text),
-	    c->o.config != NULL ? c->o.config : CONFIG_FILE);
-}
-
-/*
- * Compares the locks of a program with those that kpopd takes. activity is what
- * the program does with them: "delivers with", "reads with". Two programs
- * exclude each other if they have a lock in common.
- */
-static void
-compare_locks(struct check *c, const char *program, const char *activity,
-    unsigned theirs, unsigned ours)
-{
-	unsigned all = wanted_locks(c) | theirs;
-	char here[32], there[32];
-
-	name_locks(theirs, there);
-	if ((theirs & ours) == 0)
-		check_fail(c, "locks", program,
-		    theirs == 0 || all == wanted_locks(c) ?
-			NULL :
-			advise_locks(c, all),
-		    "it %s %s, and kpopd takes %s: neither waits for the "
-		    "other, so mail can be lost",
-		    activity, theirs != 0 ? there : "no lock",
-		    name_locks(ours, here));
-	else if ((theirs & ~wanted_locks(c)) != 0)
-		check_warn(c, "locks", program, advise_locks(c, all),
-		    "it %s %s, and kpopd takes only %s", activity, there,
-		    name_locks(ours, here));
-	else
-		check_ok(c, "locks", program, "it %s %s, as kpopd does",
-		    activity, there);
-}
-
-/*
- * Runs a program of another package. Returns true if there is output to read.
- * Prints a line if the program is installed but fails.
- */
-static bool
-ask_program(struct check *c, const char *const argv[])
-{
-	const char *problem;
-	char path[PATH_MAX];
-
-	if (!program_find(argv[0], path))
-		return false;
-	if ((problem = program_run(argv, output)) == NULL)
-		return true;
-	check_warn(c, "locks", argv[0],
-	    check_remedy(c, "%s %s", argv[0], argv[1]),
-	    "its locks are unknown: %s", problem);
-	return false;
-}
-
-/*
- * Copies the value of the line "NAME = VALUE" of the output; "" if there is
- * none. Returns value.
- */
-static const char *
-find_setting(const char *name, char value[256])
-{
-	size_t n = strlen(name);
-
-	*value = '\0';
-	for (const char *line = output; line != NULL;
-	     line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, name, n) != 0 ||
-		    strncmp(line + n, " =", 2) != 0)
-			continue;
-		line += n + 2;
-		line += strspn(line, " ");
-		snprintf(value, 256, "%.*s", (int)strcspn(line, "\n"), line);
-		break;
-	}
-	return value;
-}
 
 /* Checks Postfix's local(8). */
 static void
@@ -213,10 +54,10 @@ check_postfix(struct check *c, unsigned ours)
 		"mailbox_command", "home_mailbox" };
 	char value[256];
 
-	if (!ask_program(c, argv))
+	if (!compare_ask(c, argv, output))
 		return;
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (*find_setting(others[i], value) != '\0') {
+		if (*compare_find_setting(output, others[i], value) != '\0') {
 			check_ok(c, "locks", "postfix",
 			    "it does not itself deliver to the spool, because "
 			    "%s = %s",
@@ -224,7 +65,9 @@ check_postfix(struct check *c, unsigned ours)
 			return;
 		}
 	compare_locks(c, "postfix", "delivers with",
-	    read_locks_of(find_setting("mailbox_delivery_lock", value)), ours);
+	    compare_read(compare_find_setting(output, "mailbox_delivery_lock",
+		value)),
+	    ours);
 }
 
 /* What exim -bP prints about one transport. */
@@ -235,21 +78,6 @@ struct transport {
 	unsigned locks;
 };
 
-/* Returns true if the path is in this directory, up to its first variable. */
-static bool
-is_in_directory(const char *path, const char *directory)
-{
-	char prefix[PATH_MAX];
-	struct stat a, b;
-
-	snprintf(prefix, sizeof(prefix), "%.*s", (int)strcspn(path, "$"), path);
-	if (*prefix != '/')
-		return false;
-	*(strrchr(prefix, '/') + 1) = '\0';
-	return stat(prefix, &a) == 0 && stat(directory, &b) == 0 &&
-	    a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 /* Checks a transport after its last line. Returns true if it uses the spool. */
 static bool
 check_transport(struct check *c, const struct transport *t,
@@ -258,7 +86,7 @@ check_transport(struct check *c, const struct transport *t,
 	char name[96];
 
 	if (t->is_other || *directory == '\0' ||
-	    !is_in_directory(t->file, directory))
+	    !compare_is_in_directory(t->file, directory))
 		return false;
 	snprintf(name, sizeof(name), "exim: %s", t->name);
 	compare_locks(c, name, "delivers with", t->locks, ours);
@@ -274,7 +102,7 @@ read_transport_line(struct transport *t, const char *line)
 	else if (strncmp(line, "driver = ", 9) == 0)
 		t->is_other = strcmp(line + 9, "appendfile") != 0;
 	else if (strncmp(line, "use_", 4) == 0)
-		t->locks |= read_locks_of(line);
+		t->locks |= compare_read(line);
 }
 
 /* Checks the transports of Exim that append to files of the spool. */
@@ -289,7 +117,7 @@ check_exim(struct check *c, const char *directory, unsigned ours)
 
 	if (!program_find(argv[0], path))
 		argv[0] = "exim";
-	if (!ask_program(c, argv))
+	if (!compare_ask(c, argv, output))
 		return;
 	while ((line = entry_line(&rest)) != NULL) {
 		end = strstr(line, heading);
@@ -308,19 +136,26 @@ check_exim(struct check *c, const char *directory, unsigned ours)
 		    "it does not itself deliver to the spool");
 }
 
-/* Checks procmail, whose locks were chosen when it was compiled. */
-static void
+/*
+ * Checks procmail, whose locks were chosen when it was compiled. Returns their
+ * names in the order in which it takes them; "" if they are unknown.
+ */
+static const char *
 check_procmail(struct check *c, unsigned ours)
 {
 	static const char *const argv[] = { "procmail", "-v", NULL };
 	static const char label[] = "Locking strategies:";
+	static char names[256];
 	char *line;
 
-	if (!ask_program(c, argv) || (line = strstr(output, label)) == NULL)
-		return;
+	if (!compare_ask(c, argv, output) ||
+	    (line = strstr(output, label)) == NULL)
+		return "";
 	line[strcspn(line, "\n")] = '\0';
-	compare_locks(c, "procmail", "delivers with",
-	    read_locks_of(line + sizeof(label) - 1), ours);
+	strlcpy(names, line + sizeof(label) - 1, sizeof(names));
+	compare_locks(c, "procmail", "delivers with", compare_read(names),
+	    ours);
+	return names;
 }
 
 /* Checks mutt, whose locks were chosen when it was compiled. */
@@ -329,65 +164,9 @@ check_mutt(struct check *c, unsigned ours)
 {
 	static const char *const argv[] = { "mutt", "-v", NULL };
 
-	if (ask_program(c, argv))
+	if (compare_ask(c, argv, output))
 		compare_locks(c, "mutt", "reads and writes with",
-		    read_locks_of(output), ours);
-}
-
-/*
- * Returns true if Dovecot may use mbox files: its format is mbox or not fixed.
- * Dovecot 2.4 has another setting for it than earlier versions, and prints
- * nothing about the earlier one.
- */
-static bool
-dovecot_uses_mbox(char value[256])
-{
-	static const char *const settings[] = { "mail_location",
-		"mail_driver" };
-
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-		const char *const argv[] = { "doveconf", settings[i], NULL };
-
-		if (program_run(argv, output) == NULL &&
-		    strstr(output, settings[i]) != NULL)
-			return *find_setting(settings[i], value) == '\0' ||
-			    strstr(value, "mbox") != NULL;
-	}
-	return true;
-}
-
-/*
- * Checks Dovecot, which locks differently to read and to write. doveconf 2.4
- * does not show its locks; then they are taken for the default ones.
- */
-static void
-check_dovecot(struct check *c, unsigned ours)
-{
-	static const char *const argv[] = { "doveconf", "mbox_read_locks",
-		"mbox_write_locks", NULL };
-	char value[256];
-	unsigned to_read, to_write;
-	bool is_known;
-
-	if (!ask_program(c, argv))
-		return;
-	to_read = read_locks_of(find_setting("mbox_read_locks", value));
-	to_write = read_locks_of(find_setting("mbox_write_locks", value));
-	if (!dovecot_uses_mbox(value)) {
-		check_ok(c, "locks", "dovecot",
-		    "it does not use the spool: its mail is %s", value);
-		return;
-	}
-	is_known = to_read != 0 || to_write != 0;
-	if (!is_known) {
-		to_read = bit_of(LOCK_FCNTL);
-		to_write = bit_of(LOCK_FCNTL) | bit_of(LOCK_DOTLOCK);
-	}
-	compare_locks(c, "dovecot",
-	    is_known ? "reads with" : "by default reads with", to_read, ours);
-	compare_locks(c, "dovecot",
-	    is_known ? "writes with" : "by default writes with", to_write,
-	    ours);
+		    compare_read(output), ours);
 }
 
 /*
@@ -420,14 +199,15 @@ find_nfs(dev_t device, char options[512])
 static void
 check_nfs(struct check *c, const char *directory, const struct stat *st)
 {
-	unsigned kernel = bit_of(LOCK_FCNTL) | bit_of(LOCK_FLOCK);
+	unsigned kernel = compare_bit(LOCK_FCNTL) | compare_bit(LOCK_FLOCK);
 	char options[512];
 
 	if (!find_nfs(st->st_dev, options))
 		return;
-	if ((wanted_locks(c) & kernel) == kernel)
+	if ((compare_wanted(c) & kernel) == kernel)
 		check_warn(c, "spool", directory,
-		    advise_locks(c, bit_of(LOCK_FCNTL) | bit_of(LOCK_DOTLOCK)),
+		    compare_advise(c,
+			compare_bit(LOCK_FCNTL) | compare_bit(LOCK_DOTLOCK)),
 		    "on NFS a flock is an fcntl lock of the server, so the "
 		    "fcntl lock and the flock of kpopd can exclude each other");
 	else if (strstr(options, "nolock") != NULL ||
@@ -577,7 +357,7 @@ find_possible_locks(struct check *c, const struct account *a, const char *path,
     bool *answers)
 {
 	pid_t child = fork();
-	unsigned set = wanted_locks(c);
+	unsigned set = compare_wanted(c);
 	int status;
 
 	*answers = true;
@@ -605,7 +385,7 @@ find_possible_locks(struct check *c, const struct account *a, const char *path,
 		c->worst =
 		    (enum check_verdict)(WEXITSTATUS(status) & ~NO_DOTLOCK);
 	return (WEXITSTATUS(status) & NO_DOTLOCK) != 0 ?
-	    set & ~bit_of(LOCK_DOTLOCK) :
+	    set & ~compare_bit(LOCK_DOTLOCK) :
 	    set;
 }
 
@@ -637,13 +417,14 @@ check_locks(struct check *c)
 {
 	static struct account a;
 	char directory[PATH_MAX] = "";
-	const char *path;
-	unsigned ours = wanted_locks(c);
+	const char *path, *procmail;
+	unsigned ours = compare_wanted(c);
 	bool answers;
 
 	if (!mailboxes_are_locked(&c->o.mailboxes)) {
 		check_ok(c, "locks", NULL,
 		    "mailboxes of this format have none");
+		dovecot_check(c, 0, "");
 		return;
 	}
 	if ((path = find_path(c, &a)) != NULL) {
@@ -656,7 +437,7 @@ check_locks(struct check *c)
 	}
 	check_postfix(c, ours);
 	check_exim(c, directory, ours);
-	check_procmail(c, ours);
-	check_dovecot(c, ours);
+	procmail = check_procmail(c, ours);
+	dovecot_check(c, ours, procmail);
 	check_mutt(c, ours);
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "account.h"
+#include "check-config.h"
 #include "check-quote.h"
 #include "check.h"
 
@@ -21,33 +22,6 @@
 /* The uids among which useradd --system chooses. */
 #define SYSTEM_LEAST 100
 #define SYSTEM_MOST 999
-
-/*
- * Makes the command that mends the file of options: its owner, mode or type if
- * these are wrong, or else its text, at this line if it is not 0.
- */
-static const char *
-mend_options_file(struct check *c, const char *path, unsigned line)
-{
-	struct check_word w;
-	struct stat st, target;
-
-	check_quote(&w, path);
-	if (lstat(path, &st) == -1 || stat(path, &target) == -1)
-		return check_remedy(c, "ls -l %s", w.text);
-	if (st.st_uid != 0 || target.st_uid != 0)
-		return check_remedy(c, "chown %sroot:root %s",
-		    st.st_uid != 0 ? "-h " : "", w.text);
-	if (!S_ISREG(target.st_mode))
-		return check_remedy(c, "mv -bT %s %s.old", w.text, w.text);
-	if ((target.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-		return check_remedy(c, "chmod 644 %s", w.text);
-	if (target.st_size == 0)
-		return check_remedy(c, "echo '# kpopd.conf(5)' >%s", w.text);
-	if (line > 0)
-		return check_remedy(c, "vi +%u %s", line, w.text);
-	return check_remedy(c, "vi %s", w.text);
-}
 
 /* Reports the file that is in force. */
 static void
@@ -197,8 +171,9 @@ check_options(struct check *c)
 
 	if (options_find_mistake(&why, &what, &from, &line))
 		check_fail(c, "options", from,
-		    from != NULL ? mend_options_file(c, from, line) :
-				   "kpopd --help",
+		    from != NULL ?
+			check_mend_config(c, from, line, "kpopd.conf(5)") :
+			"kpopd --help",
 		    "%s%s", why, what);
 	else
 		check_options_file(c,

@@ -20,10 +20,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "auth-internal.h"
 #include "auth-permit.h"
 #include "auth-start.h"
 #include "check.h"
+#include "check-access.h"
 #include "check-mend.h"
 #include "check-quote.h"
 #include "check-way.h"
@@ -278,22 +280,54 @@ read_k5login(struct k5login *k5)
 	fclose(file);
 }
 
+/*
+ * Finds what the access file has about the principal. Returns true if a line
+ * names it, with the rule, or NULL and *why.
+ */
+static bool
+find_access_rule(const struct check *c, const char *principal,
+    const char *realms, const char **rule, const char **why)
+{
+	static char text[2][64 + ACCESS_WHY];
+	struct access_answer answer;
+
+	check_access_of(c, principal, &answer);
+	*rule = NULL;
+	*why = "the access file has a mistake, so nobody may log in";
+	if (answer.right == ACCESS_UNNAMED || answer.right == ACCESS_MISTAKE)
+		return answer.right == ACCESS_MISTAKE;
+	snprintf(text[0], sizeof(text[0]),
+	    "denied by line %u of the access "
+	    "file: %s",
+	    answer.line, answer.why);
+	snprintf(text[1], sizeof(text[1]), "by line %u of the access file%s",
+	    answer.line,
+	    answer.right == ACCESS_READ ? ", to remove nothing" : "");
+	*why = text[0];
+	if (answer.right != ACCESS_DENIED &&
+	    permit_accepts(c->auth, principal, realms, why))
+		*rule = text[1];
+	return true;
+}
+
 /* Asks what the session asks. Returns the rule, or NULL with *why. */
 static const char *
 find_rule(const struct check *c, const char *principal, const char *realms,
     const char **why)
 {
 	const struct account *a = &c->account;
-	const char *rule =
-	    permit_find_rule(c->auth, principal, realms, a->name, a->home, why);
+	const char *rule;
 
+	if (!find_access_rule(c, principal, realms, &rule, why))
+		rule = permit_find_rule(c->auth, principal, realms, a->name,
+		    a->home, why);
 	if (rule != NULL &&
 	    (*why = account_find_contradiction(a, &c->o.uids)) != NULL)
 		rule = NULL;
 	return rule;
 }
 
-/* Returns a sentence about a rule of permit_find_rule. */
+/* Returns a sentence about a rule of find_rule. */
 static const char *
 explain_rule(const char *rule)
 {
@@ -301,7 +335,9 @@ explain_rule(const char *rule)
 		return "because .k5login names it";
 	if (strcmp(rule, "localname") == 0)
 		return "by auth_to_local or the default rule";
-	return "by a plugin of libkrb5";
+	if (strcmp(rule, "plugin") == 0)
+		return "by a plugin of libkrb5";
+	return rule;
 }
 
 /* Prints a line if others than the user can change .k5login. */
@@ -535,7 +571,12 @@ static void
 check_own_principal(struct check *c, const struct k5login *k5)
 {
 	const char *why = "", *rule, *log;
+	struct access_answer answer;
+	bool is_denied;
 
+	check_access_of(c, k.principal, &answer);
+	is_denied =
+	    answer.right == ACCESS_DENIED || answer.right == ACCESS_MISTAKE;
 	check_log_begin();
 	rule = find_rule(c, k.principal, c->o.realms, &why);
 	log = check_log_end();
@@ -548,7 +589,8 @@ check_own_principal(struct check *c, const struct k5login *k5)
 	    "it may not log in as %s: %s%s%s", c->account.name, why,
 	    log[0] != '\0' ? "; " : "", log);
 	check_log_begin();
-	explain_refusal(c, k5);
+	if (!is_denied)
+		explain_refusal(c, k5);
 	check_log_end();
 }
 
@@ -634,6 +676,7 @@ check_user(struct check *c)
 	if (!has_account)
 		return;
 	check_nologin(c);
+	check_access_user(c);
 	if (!has_realm)
 		return;
 	make_principal(c->account.name, k.principal);

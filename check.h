@@ -113,6 +113,7 @@ bool check_path(struct check *c, const char *kind, const char *path,
  * The parts, in the order in which they run. Each is in the file of its name.
  */
 void check_options(struct check *c);
+void check_access(struct check *c);
 void check_sandbox(struct check *c);
 void check_state(struct check *c);
 void check_kerberos(struct check *c);

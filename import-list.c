@@ -82,7 +82,7 @@ read_more(struct reader *r)
  * Returns 1, or 0 at the end of the list, or -1 after a mistake.
  */
 static int
-next_line(struct reader *r, struct import_list *l, uint32_t number,
+next_listed(struct reader *r, struct import_list *l, uint32_t number,
     const char **line, size_t *n)
 {
 	const char *lf;
@@ -214,7 +214,7 @@ read_end(struct reader *r, struct import_list *l, uint32_t count,
 		snprintf(why, sizeof(why), "it must be: %s", end);
 		return refuse_list(l, count + 2, why);
 	}
-	switch (next_line(r, l, count + 3, &text, &n)) {
+	switch (next_listed(r, l, count + 3, &text, &n)) {
 	case 0:
 		return 0;
 	case 1:
@@ -237,7 +237,7 @@ read_lines(struct reader *r, struct import_list *l)
 		struct import_line line = { .number = number };
 		char id[UIDL_SIZE];
 
-		if ((result = next_line(r, l, number, &text, &n)) == -1)
+		if ((result = next_listed(r, l, number, &text, &n)) == -1)
 			return -1;
 		/* The hash of a header may begin with "end". */
 		if (result == 0 || (n == 3 && memcmp(text, "end", 3) == 0) ||
@@ -261,7 +261,7 @@ import_list_read(int fd, struct import_list *l)
 
 	r = (struct reader){ .fd = fd };
 	*l = (struct import_list){ .ids = uidl_map_new() };
-	if ((result = next_line(&r, l, 1, &text, &n)) == -1)
+	if ((result = next_listed(&r, l, 1, &text, &n)) == -1)
 		return -1;
 	if (result == 0 || n != strlen(UIDL_LIST_FIRST) ||
 	    memcmp(text, UIDL_LIST_FIRST, n) != 0)

@@ -67,18 +67,21 @@ import_run(const struct options *o)
 		.enter_ms = ENTER_MS,
 		.work_ms = IMPORT_MS,
 		.print = print_import };
+	struct mailboxes boxes = o->mailboxes;
 	const char *refusal;
 	struct session s;
 	int result;
 
+	/* The child changes only the state, and makes no mailbox. */
+	boxes.read_only = true;
 	log_before_end(print_failure);
 	setup_begin(&s, o);
 	if (isatty(0))
 		return refuse_import(user, "the list must be standard input");
 	if ((refusal = account_find(user, &o->uids, &s.user)) != NULL)
 		return refuse_import(user, refusal);
-	s.mailboxes = &o->mailboxes;
-	s.path = mailboxes_path(&o->mailboxes, s.user.name, s.user.home);
+	s.mailboxes = &boxes;
+	s.path = mailboxes_path(&boxes, s.user.name, s.user.home);
 	if (s.path == NULL)
 		return refuse_import(user, MAILBOXES_NO_PATH);
 	state_require(o->state);

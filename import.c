@@ -312,7 +312,6 @@ refuse_stranger(const struct import_round *r)
 	if (r->is_report || r->list.count == 0 ||
 	    r->lines.matched + r->lines.known + r->lines.different > 0)
 		return;
-	report(r);
 	say(r, MESSAGE_MISTAKE,
 	    "no message is in the list, so nothing was changed");
 	_exit(IMPORT_WRONG);
@@ -352,8 +351,12 @@ import_by_hand(const struct session *s, int channel)
 	hash_messages(&r);
 	import_match(&r.list, r.messages, r.drop.count, r.map, &r.lines);
 	map_lines(&r);
+	/*
+	 * Report first: if the root process has been ended, this fails, and
+	 * nothing is written.
+	 */
+	report(&r);
 	refuse_stranger(&r);
 	write_map(&r);
-	report(&r);
 	_exit(IMPORT_DONE);
 }

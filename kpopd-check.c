@@ -20,8 +20,8 @@ main(int argc, char **argv)
 {
 	static struct check c;
 	static void (*const parts[])(struct check *) = { check_options,
-		check_sandbox, check_state, check_kerberos, check_keytab,
-		check_names, check_kdc, check_tls, check_service,
+		check_access, check_sandbox, check_state, check_kerberos,
+		check_keytab, check_names, check_kdc, check_tls, check_service,
 		check_leftover, check_user, check_locks, check_mailbox };
 
 	if (geteuid() != 0) {

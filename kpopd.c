@@ -24,16 +24,17 @@
  * Files with code that root runs; tests/tools/walls computes the list from
  * the objects and compares:
  *
- *	accept-limits.c accept-queue.c accept-socket.c
- *	accept-sources.c accept-stale.c accept-unable.c accept.c
- *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
- *	auth.c by-hand.c clock.c exposure.c file.c import-run.c
- *	keep-ask.c keep-serve.c keep.c kpopd-tls.c kpopd.c layer.c
- *	load-gss.c load-tls.c lock.c log.c login-defs.c mailboxes.c message.c
- *	monitor-watch.c monitor.c options-file.c options-table.c
- *	options.c packet.c path.c preauth.c privsep.c process.c
- *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
- *	sandbox.c sasl.c session-setup.c state.c uidl-scheme.c uidl.c
+ *	accept-limits.c accept-queue.c accept-socket.c accept-sources.c
+ *	accept-stale.c accept-unable.c accept.c access.c account.c
+ *	address.c auth-keytab.c auth-krb5conf.c auth-start.c auth.c
+ *	by-hand.c clock.c exposure.c file.c import-run.c keep-ask.c
+ *	keep-serve.c keep.c kpopd-tls.c kpopd.c layer.c load-gss.c
+ *	load-tls.c lock.c log.c login-defs.c mailboxes.c message.c
+ *	monitor-watch.c monitor.c networks.c options-file.c
+ *	options-table.c options.c packet.c path.c preauth.c privsep.c
+ *	process.c recover-all.c relay-tls.c replay-cache.c resolve.c
+ *	root-file.c sandbox.c sasl.c session-setup.c state.c
+ *	uidl-scheme.c uidl.c
  */
 #include "config.h"
 
@@ -313,7 +314,8 @@ serve_connection(struct server *s, const struct sockaddr_storage *peer)
 	struct monitor m = { .o = &s->o,
 		.preauth = &s->preauth,
 		.auth = s->auth,
-		.is_proxied = proxies_include(&s->o.proxies, peer) };
+		.peer = peer,
+		.is_proxied = networks_include(&s->o.proxies, peer) };
 
 	m.deadline = clock_ms() + (int64_t)s->o.login * 1000;
 	set_socket(&s->o);
@@ -348,7 +350,7 @@ is_proxy(void *self, const struct sockaddr_storage *from)
 {
 	const struct server *s = self;
 
-	return proxies_include(&s->o.proxies, from);
+	return networks_include(&s->o.proxies, from);
 }
 
 /*

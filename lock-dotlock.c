@@ -34,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "lock-dotlock.h"
 #include "log.h"
 #include "path.h"
@@ -183,7 +184,8 @@ is_locked(int fd)
  * Reads the file at `name` into text. Follows no symlink and does not wait at a
  * FIFO. Sets *held to true if a process may hold a kernel lock on the file. If
  * the file cannot be opened, text becomes empty, because mutt and postfix make
- * locks that kpopd cannot open. Returns 0, or -1 with errno.
+ * locks that kpopd cannot open. Returns 0, or -1 with errno: EAGAIN if the file
+ * grew, because a program that has just made its lock is writing into it.
  */
 static int
 read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1],
@@ -191,6 +193,7 @@ read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1],
 {
 	int fd = open(name,
 	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat before;
 	ssize_t n = 0;
 	int result;
 
@@ -198,11 +201,16 @@ read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1],
 	*held = fd == -1 || is_locked(fd);
 	if (fd == -1)
 		return errno == ENOENT ? -1 : lstat(name, st);
-	result = fstat(fd, st);
-	if (result == 0 && S_ISREG(st->st_mode))
+	result = fstat(fd, &before);
+	if (result == 0 && S_ISREG(before.st_mode))
 		n = read(fd, text, LOCK_TEXT);
 	text[n > 0 ? n : 0] = '\0';
-	close(fd);
+	if (result == 0 && (result = fstat(fd, st)) == 0 &&
+	    st->st_size != before.st_size) {
+		errno = EAGAIN;
+		result = -1;
+	}
+	file_close(fd);
 	return result;
 }
 

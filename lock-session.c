@@ -85,8 +85,12 @@ request_takeover(int state)
 {
 	int fd = open_yield(state, O_WRONLY);
 
-	/* If the FIFO is full, it contains enough requests. */
-	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN)
+	/*
+	 * If the FIFO is full, it contains enough requests. If no process reads
+	 * it, the other session has just ended.
+	 */
+	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN &&
+	    errno != EPIPE)
 		log_failed_at(LOG_WARNING, NULL,
 		    "asking another session to end");
 	if (fd != -1)
@@ -184,25 +188,47 @@ lock_session_is_held(int state)
 	return held;
 }
 
-int
-lock_session_identity(int user, uint64_t id, struct lock_session *l)
+/* Locks one byte of a file. Returns 0, or -1 with errno; EAGAIN: not free. */
+static int
+lock_byte(int fd, off_t at)
 {
 	struct flock f = { .l_type = F_WRLCK,
 		.l_whence = SEEK_SET,
-		.l_start = (off_t)(id >> 2),
+		.l_start = at,
 		.l_len = 1 };
+
+	if (fcntl(fd, F_OFD_SETLK, &f) == 0)
+		return 0;
+	if (errno == EACCES)
+		errno = EAGAIN;
+	return -1;
+}
+
+int
+lock_session_identity(int user, uint64_t id, struct lock_session *l)
+{
+	struct timespec step = { .tv_nsec = SESSION_STEP_MS * 1000000L };
+	int waited = 0;
 
 	l->identity = openat(user, IDENTITY_FILE,
 	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (l->identity == -1)
 		return -1;
-	if (fcntl(l->identity, F_OFD_SETLK, &f) == 0)
-		return 0;
-	if (errno == EACCES)
-		errno = EAGAIN;
-	file_close(l->identity);
-	l->identity = -1;
-	return -1;
+	/*
+	 * If a session is killed, the kernel releases its locks one after the
+	 * other. So this login may have got the session lock a moment before
+	 * this lock is free.
+	 */
+	while (lock_byte(l->identity, (off_t)(id >> 2)) == -1) {
+		if (errno != EAGAIN || waited >= SESSION_WAIT_MS) {
+			file_close(l->identity);
+			l->identity = -1;
+			return -1;
+		}
+		nanosleep(&step, NULL);
+		waited += SESSION_STEP_MS;
+	}
+	return 0;
 }
 
 bool
@@ -222,12 +248,16 @@ void
 lock_session_release(struct lock_session *l)
 {
 	/*
+	 * The next session takes the session lock first, so it must be free
+	 * last.
+	 */
+	if (l->identity != -1)
+		close(l->identity);
+	/*
 	 * close alone would not release the lock if the broker has the same
 	 * open file.
 	 */
 	lock_fcntl(l->fd, F_UNLCK);
 	close(l->fd);
-	if (l->identity != -1)
-		close(l->identity);
 	l->fd = l->identity = -1;
 }

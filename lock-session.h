@@ -44,7 +44,8 @@ bool lock_session_is_held(int state);
 /*
  * Takes one more lock for the session, on the byte that id selects in a file.
  * The file is in the directory `user`, which all mailboxes of the user share.
- * Returns 0, or -1 with errno. errno is EAGAIN if another session has the lock.
+ * Waits up to a second for the lock. Returns 0, or -1 with errno. errno is
+ * EAGAIN if another session has the lock.
  */
 int lock_session_identity(int user, uint64_t id, struct lock_session *l);
 

@@ -18,6 +18,11 @@ struct mailboxes {
 	const char *template;
 	bool create; /* absent mailboxes are made */
 	bool quoted; /* Content-Length is not trusted (mboxo) */
+	/*
+	 * This login may change nothing in the mailbox. No -m sets it; the
+	 * session does.
+	 */
+	bool read_only;
 };
 
 /*

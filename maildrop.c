@@ -28,8 +28,9 @@ enum drop_error
 maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks)
 {
-	struct store_place place = { .create = b->create,
+	struct store_place place = { .create = b->create && !b->read_only,
 		.quoted = b->quoted,
+		.read_only = b->read_only,
 		.state = state,
 		.locks = locks };
 	enum drop_error error;
@@ -37,7 +38,9 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 	/* Copy the path, because the format keeps pointers to it. */
 	if ((path = strdup(path)) == NULL)
 		fatal("strdup");
-	*m = (struct maildrop){ .store = b->store, .state = state };
+	*m = (struct maildrop){
+		.store = b->store, .state = state, .read_only = b->read_only
+	};
 	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): the path is kept */
 	if ((error = maildrop_state_place(&place, path)) != DROP_OK ||
 	    (error = m->store->open(&place, &m->box)) != DROP_OK)
@@ -75,18 +78,21 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
 }
 
 /*
- * Opens a directory to which the sandbox of a session will permit this access.
- * If access is STORE_NO_ACCESS, does nothing.
+ * Opens a directory to which the sandbox of a session will permit this access,
+ * or, if read_only is true, the part of it that changes nothing. If access is
+ * STORE_NO_ACCESS, does nothing.
  */
 static void
 open_reach(struct sandbox_path *reach, const char *path,
-    enum store_access access)
+    enum store_access access, bool read_only)
 {
-	if (access != STORE_NO_ACCESS)
-		*reach = (struct sandbox_path){
-			open(path, O_PATH | O_DIRECTORY | O_CLOEXEC),
-			access == STORE_WRITE ? SANDBOX_WRITE : SANDBOX_OWN
-		};
+	if (access == STORE_NO_ACCESS)
+		return;
+	reach->fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (access == STORE_WRITE)
+		reach->how = read_only ? SANDBOX_READ : SANDBOX_WRITE;
+	else
+		reach->how = read_only ? SANDBOX_LIST : SANDBOX_OWN;
 }
 
 void
@@ -95,7 +101,7 @@ maildrop_reach_directory(const char *path, struct sandbox_path *directory)
 	char name[PATH_MAX];
 
 	path_split(path, name);
-	open_reach(directory, name, STORE_OWN);
+	open_reach(directory, name, STORE_OWN, false);
 }
 
 void
@@ -106,9 +112,11 @@ maildrop_reach(const struct mailboxes *b, const char *path,
 	char name[PATH_MAX];
 
 	path_split(path, name);
-	open_reach(mailbox, path, store->mailbox_access);
+	open_reach(mailbox, path, store->mailbox_access, b->read_only);
 	open_reach(directory, name,
-	    b->create ? store->create_access : store->directory_access);
+	    b->create && !b->read_only ? store->create_access :
+					 store->directory_access,
+	    b->read_only);
 }
 
 bool
@@ -304,6 +312,9 @@ maildrop_commit(struct maildrop *m, size_t *removed)
 	*removed = 0;
 	if (m->marked == 0)
 		return DROP_OK;
+	/* DELE has refused to mark a message; check once more. */
+	if (m->read_only)
+		return DROP_DENIED;
 	/*
 	 * The removal may take away what the ids are computed from: the first
 	 * message of an mbox has the uidvalidity.

@@ -51,6 +51,7 @@ struct maildrop {
 	const struct store_ops *store;
 	void *box;            /* the value that the store's open has stored */
 	int state;            /* the mailbox's state directory */
+	bool read_only;       /* no message may be marked or removed */
 	unsigned char *marks; /* one bit for each message */
 	size_t count;         /* number of messages, marked ones included */
 	size_t marked;
@@ -98,7 +99,8 @@ struct sandbox_path;
 
 /*
  * Opens what a confined session needs for the mailbox at path, with the rights
- * that the format specifies. If the mailbox is a directory, opens it as
+ * that the format specifies. If b->read_only is set, these are only the rights
+ * to read and to list. If the mailbox is a directory, opens it as
  * *mailbox. Opens the directory that contains the mailbox as *directory. If the
  * format specifies no right to one of these directories, leaves *mailbox or
  * *directory unchanged. If a directory cannot be opened, stores -1 as its fd.
@@ -118,7 +120,7 @@ bool maildrop_unfinished(const struct mailboxes *b, int state);
 /* Returns true if message n (1 … m->count) is marked. */
 bool maildrop_marked(const struct maildrop *m, size_t n);
 
-/* Marks message n, which is not marked yet. */
+/* Marks message n, which is not marked yet. The maildrop is not read-only. */
 void maildrop_mark(struct maildrop *m, size_t n);
 
 /* Removes all marks. */
@@ -188,8 +190,9 @@ bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
  * Removes the marked messages and stores the number of removed ones in
  * *removed. Returns DROP_OK if all are removed, or DROP_CHANGED if some of them
  * could not be identified. Returns DROP_BUSY, DROP_DENIED or DROP_FAILED if
- * none is removed. Returns DROP_LATER if the removal is decided, but not
- * certainly finished, even if some messages could not be identified.
+ * none is removed; DROP_DENIED if the maildrop is read-only. Returns DROP_LATER
+ * if the removal is decided, but not certainly finished, even if some messages
+ * could not be identified.
  */
 enum drop_error maildrop_commit(struct maildrop *m, size_t *removed);
 

@@ -72,8 +72,8 @@ spool_open(struct mbox *m)
 	struct stat st;
 
 	m->fd = openat(m->place.dir, m->place.name,
-	    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC |
-		O_NOATIME);
+	    (m->place.read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK |
+		O_NOCTTY | O_CLOEXEC | O_NOATIME);
 	if (m->fd == -1)
 		return errno == ENOENT ? DROP_OK : refuse_by_errno(m);
 	if (fstat(m->fd, &st) == -1)

@@ -50,7 +50,8 @@
  * Opens and locks the spool, and finishes a removal that a crash interrupted.
  * Sets *aside to true if the journal was set aside. Returns as
  * spool_open_locked does. Also returns DROP_FAILED if the mailbox cannot be
- * used yet.
+ * used yet, for example because an interrupted removal must be finished and
+ * this login may only read.
  */
 static enum drop_error
 open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
@@ -60,6 +61,11 @@ open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
 	int result = 0;
 
 	m->place = *place;
+	if (pending && place->read_only) {
+		log_failed_at(LOG_NOTICE, "this login may only read",
+		    "finishing an interrupted removal");
+		return DROP_FAILED;
+	}
 	if ((error = spool_open_locked(m, pending)) != DROP_OK)
 		return error;
 	if (pending)

@@ -24,10 +24,13 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "access.h"
+#include "address.h"
 #include "auth-start.h"
 #include "clock.h"
 #include "layer.h"
@@ -53,8 +56,9 @@
 #define GRACE_MS 1000
 /*
  * A refused login is answered no earlier than this after the login message,
- * whatever the reason. Otherwise the client could learn the reason from the
- * time that the refusal took. A refusal that takes longer is not delayed.
+ * plus the time to read the access file, whatever the reason. Otherwise the
+ * client could learn the reason from the time that the refusal took. A refusal
+ * that takes longer is not delayed.
  */
 #define REFUSAL_MS 50
 /*
@@ -74,14 +78,28 @@
 #define END_MS 60000
 #define RECOVERY_MS 3600000
 
+/* What the monitor finds out about the connection before the login. */
+struct connection {
+	struct layers layers;
+	/*
+	 * The peer is a proxy that has not named its client. The address of the
+	 * client is then unknown.
+	 */
+	bool is_unnamed;
+	struct sockaddr_storage from; /* the client's address */
+};
+
 /* The monitor's state of one login. */
 struct admission {
 	struct session s;
+	const struct connection *connection;
 	const struct account *preauth;
 	struct watch *w;
-	int64_t asked; /* when the login message came */
+	/* when the login message came, plus the time to read the access file */
+	int64_t asked;
 	enum { ASKING, PERMITTED, REFUSED } verdict;
 	char reason[MESSAGE_TEXT]; /* REFUSED: why */
+	struct access_answer access;
 	/* the broker has reported that it finishes a removal */
 	bool is_recovering;
 };
@@ -92,16 +110,16 @@ static struct admission *unlogged;
 /*
  * Takes the client's address, which the pre-auth process has read in a PROXY
  * header. All later log lines contain this address. Returns 0. Returns -1 if
- * the peer is not a proxy, or if the pre-auth process has sent another message
- * before.
+ * the peer is not a proxy, if the pre-auth process has sent another message
+ * before, or if the text is not an address.
  */
 static int
-take_peer(const struct layers *layers, bool *is_proxy,
-    const struct preauth_message *message)
+take_peer(struct connection *c, const struct preauth_message *message)
 {
-	if (!*is_proxy || layers->tls || layers->gssapi)
+	if (!c->is_unnamed || c->layers.tls || c->layers.gssapi ||
+	    address_read(message->address.text, &c->from) == -1)
 		return -1;
-	*is_proxy = false;
+	c->is_unnamed = false;
 	log_peer(message->address.text);
 	return 0;
 }
@@ -112,13 +130,11 @@ take_peer(const struct layers *layers, bool *is_proxy,
  * without one.
  */
 static bool
-await_login(const struct monitor *m, struct watch *w,
+await_login(const struct monitor *m, struct watch *w, struct connection *c,
     struct preauth_message *message)
 {
-	struct layers layers = { .tls = false };
 	int64_t layer_deadline = m->deadline + (int64_t)2 * GRACE_MS;
 	struct watch_event e;
-	bool is_proxy = m->is_proxied;
 
 	while (watch_next(w, &e)) {
 		int result = -1;
@@ -132,13 +148,13 @@ await_login(const struct monitor *m, struct watch *w,
 			if (message->kind == MESSAGE_LOGIN)
 				return true;
 			if (message->kind == MESSAGE_PEER)
-				result = take_peer(&layers, &is_proxy, message);
+				result = take_peer(c, message);
 			else if (message->kind == MESSAGE_TLS)
-				result = layer_start_tls(m->o, &layers, w,
+				result = layer_start_tls(m->o, &c->layers, w,
 				    layer_deadline);
 			else
 				result = layer_start_gssapi(m->o, m->preauth,
-				    &layers, w, layer_deadline);
+				    &c->layers, w, layer_deadline);
 		}
 		if (result == -1)
 			watch_kill(w, e.role, WATCH_WRONG);
@@ -158,26 +174,49 @@ log_refusal(const struct preauth_message *login, const char *reason)
 	/* NOLINTEND(bugprone-signal-handler,cert-sig30-c) */
 }
 
+/* Logs the refusal with its cause, which a rule in the file at path has. */
+static void
+log_refusal_by(const struct admission *a, const char *path, const char *cause)
+{
+	const struct preauth_message *login = a->s.login;
+	struct log_text user, principal, shown;
+
+	log_event(a->access.right == ACCESS_MISTAKE ? LOG_ERR : LOG_NOTICE,
+	    "refused", "reason=\"%s\" user=%s principal=%s error=\"%s%s\"",
+	    a->reason, log_safe(&user, login->user),
+	    log_safe(&principal, login->peer.principal),
+	    log_words(&shown, path), cause);
+}
+
 /*
  * Logs that Kerberos has refused the login, with the cause that the session has
  * sent. The session may be compromised, so it does not send the path of
  * .k5login.
  */
 static void
-log_refusal_of(const struct admission *a, const char *cause)
+log_kerberos_refusal(const struct admission *a, const char *sent)
 {
-	const struct preauth_message *login = a->s.login;
 	const struct account *account = &a->s.user;
-	struct log_text user, principal, shown;
-	char path[AUTH_K5LOGIN];
+	char path[AUTH_K5LOGIN], cause[sizeof(": ") + MESSAGE_TEXT];
 
 	if (auth_k5login(a->s.auth, account->name, account->home, path) != 0)
 		strlcpy(path, ".k5login", sizeof(path));
-	log_event(LOG_NOTICE, "refused",
-	    "reason=\"%s\" user=%s principal=%s error=\"%s: %s\"", a->reason,
-	    log_safe(&user, login->user),
-	    log_safe(&principal, login->peer.principal),
-	    log_words(&shown, path), cause);
+	snprintf(cause, sizeof(cause), ": %s", sent);
+	log_refusal_by(a, path, cause);
+}
+
+/* Logs that the access file has refused the login, and by which line. */
+static void
+log_access_refusal(const struct admission *a)
+{
+	char cause[32 + ACCESS_WHY];
+
+	if (a->access.line > 0)
+		snprintf(cause, sizeof(cause), ":%u: %s", a->access.line,
+		    a->access.why);
+	else
+		snprintf(cause, sizeof(cause), ": %s", a->access.why);
+	log_refusal_by(a, access_path(a->s.o->access), cause);
 }
 
 static void
@@ -188,12 +227,13 @@ log_login(const struct session *s, const char *rule)
 
 	log_event(LOG_INFO, "login",
 	    "user=%s principal=%s service=%s ticket=%s session=%s"
-	    " mutual=%s layer=%s by=%s",
+	    " mutual=%s layer=%s by=%s rights=%s",
 	    log_safe(&user, s->user.name),
 	    log_safe(&principal, peer->principal),
 	    log_safe(&service, peer->service), log_safe(&ticket, peer->ticket),
 	    log_safe(&session, peer->session), peer->mutual ? "yes" : "no",
-	    log_safe(&layer, peer->layer), rule);
+	    log_safe(&layer, peer->layer), rule,
+	    s->right == ACCESS_READ ? "read" : "full");
 }
 
 /*
@@ -232,7 +272,9 @@ end_refusal(const char *cause)
 		return;
 	unlogged = NULL;
 	if (cause != NULL)
-		log_refusal_of(a, cause);
+		log_kerberos_refusal(a, cause);
+	else if (a->access.why[0] != '\0')
+		log_access_refusal(a);
 	else
 		log_refusal(a->s.login, a->reason);
 	watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
@@ -259,8 +301,11 @@ refuse_login(struct admission *a, const char *reason)
 	log_before_end(end_unlogged);
 	/* The session may hang in the user's files while it finds the cause. */
 	watch_dismiss(a->w, ROLE_SESSION, a->s.deadline);
-	if (fork_refusal(a))
-		refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
+	if (!fork_refusal(a))
+		return;
+	if (a->access.right == ACCESS_MISTAKE)
+		refusal_unavailable(a->s.deadline, a->asked + REFUSAL_MS);
+	refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
 }
 
 /*
@@ -384,7 +429,7 @@ permit_login(struct admission *a, const char *rule)
 		watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
 		log_event(LOG_NOTICE, "logout", "reason=unavailable");
 		if (fork_refusal(a))
-			refusal_unavailable(s->deadline);
+			refusal_unavailable(s->deadline, 0);
 		return;
 	}
 	memcpy(entry.unread, s->login->unread, sizeof(entry.unread));
@@ -579,13 +624,48 @@ find_user(struct session *s)
 }
 
 /*
+ * Finds what the login may do by the access file. While this file has a
+ * mistake, every login is refused for that reason, whatever else could be the
+ * reason (`refusal`, or NULL). Otherwise the answer would show which accounts
+ * exist. Does not count the time to read the file: a file that has just changed
+ * takes longer than REFUSAL_MS, which must hide the other times. Returns NULL,
+ * or the reason to refuse the login.
+ */
+static const char *
+find_right(struct admission *a, const char *refusal)
+{
+	struct session *s = &a->s;
+	const struct connection *c = a->connection;
+	const struct access_login login = {
+		.principal = s->login->peer.principal,
+		.user = refusal == NULL ? s->user.name : "",
+		.from = c->is_unnamed ? NULL : &c->from,
+		.has_tls = c->layers.tls,
+		.has_layer = c->layers.tls || c->layers.gssapi,
+	};
+	int64_t begin = clock_ms();
+
+	access_decide(s->o->access, &login, &a->access);
+	a->asked += clock_ms() - begin;
+	if (a->access.right == ACCESS_MISTAKE)
+		return "the access file cannot be used";
+	if (refusal != NULL) {
+		a->access.why[0] = '\0';
+		return refusal;
+	}
+	s->right = a->access.right;
+	return s->right == ACCESS_DENIED ? "denied by the access file" : NULL;
+}
+
+/*
  * Finds the user, the mailbox and a login slot. Returns NULL, or the reason to
  * refuse the login.
  */
 static const char *
-find_mailbox(struct session *s)
+find_mailbox(struct admission *a)
 {
-	const char *refusal = find_user(s);
+	struct session *s = &a->s;
+	const char *refusal = find_right(a, find_user(s));
 
 	if (refusal != NULL)
 		return refusal;
@@ -604,7 +684,7 @@ find_mailbox(struct session *s)
  */
 static void
 admit_login(const struct monitor *m, struct watch *w,
-    struct preauth_message *login)
+    const struct connection *c, struct preauth_message *login)
 {
 	static struct admission a;
 	struct watch_event e;
@@ -613,6 +693,7 @@ admit_login(const struct monitor *m, struct watch *w,
 	setup_begin(&a.s, m->o);
 	a.preauth = m->preauth;
 	a.w = w;
+	a.connection = c;
 	a.asked = clock_ms();
 	a.s.auth = m->auth;
 	a.s.login = login;
@@ -624,7 +705,7 @@ admit_login(const struct monitor *m, struct watch *w,
 	lock_signals(SIG_BLOCK);
 	watch_limit(w, ROLE_TLS, 0);
 	watch_limit(w, ROLE_RELAY, 0);
-	if ((refusal = find_mailbox(&a.s)) == NULL)
+	if ((refusal = find_mailbox(&a)) == NULL)
 		start_session(&a);
 	else {
 		refuse_login(&a, refusal);
@@ -645,6 +726,7 @@ monitor_run(const struct monitor *m)
 {
 	static struct watch w;
 	static struct preauth_message message;
+	struct connection c = { .is_unnamed = m->is_proxied, .from = *m->peer };
 	struct watch_event e;
 	int channel;
 
@@ -652,9 +734,9 @@ monitor_run(const struct monitor *m)
 	if (watch_fork(&w, ROLE_PREAUTH, m->deadline + GRACE_MS, &channel))
 		preauth(m->o, m->preauth, m->auth, m->is_proxied, m->deadline,
 		    channel);
-	if (await_login(m, &w, &message)) {
+	if (await_login(m, &w, &c, &message)) {
 		watch_kill(&w, ROLE_PREAUTH, WATCH_DISMISSED);
-		admit_login(m, &w, &message);
+		admit_login(m, &w, &c, &message);
 		return;
 	}
 	process_leave_client();

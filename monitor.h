@@ -2,6 +2,8 @@
 #ifndef MONITOR_H
 #define MONITOR_H
 
+#include <sys/socket.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,8 +16,9 @@ struct monitor {
 	const struct options *o;
 	const struct account *preauth; /* the account of the pre-auth process */
 	struct auth *auth; /* the krb5.conf snapshot, without keys */
-	bool is_proxied;   /* the peer is a proxy, which names the client */
-	int64_t deadline;  /* for the login, absolute ms of CLOCK_MONOTONIC */
+	const struct sockaddr_storage *peer; /* the address of the peer */
+	bool is_proxied;  /* the peer is a proxy, which names the client */
+	int64_t deadline; /* for the login, absolute ms of CLOCK_MONOTONIC */
 };
 
 /*

@@ -1,238 +1,43 @@
 /*
- * Reads the file of options into memory, and splits it into words and
- * arguments.
+ * Splits the lines of the file of options into words and arguments.
  *
  * Runs as root, before the process reads anything from the client: in main, and
  * in the listener at SIGHUP. options.c looks the words up in the table of
- * options-table.c. Whoever can change the file can use root's rights by it. So
- * the file is refused unless it belongs to root and no other user may write it.
- *
- * A file that an editor is writing must not count as one with fewer options:
- * "tls require" could be missing. So an empty file is refused, one whose last
- * line does not end, and one that changes while it is read. The reading of a
- * file that has just changed takes a tenth of a second, because a script may
- * write it line by line. Some editors rename the old file before they write the
- * new one, so an absent file is looked for again if its directory has just
- * changed.
+ * options-table.c.
  */
 #include "config.h"
 
-#include <sys/stat.h>
-
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
+#include <stddef.h>
 
-#include "file.h"
-#include "fingerprint.h"
 #include "options-file.h"
-#include "path.h"
-
-/*
- * An absent file is looked for at most LOOKS times more, each time after
- * LOOK_US. The check of a file that has just changed waits for at most LOOKS
- * such pauses. "Just changed" means less than LOOKS_NS ago for the file, and
- * less than NEW_NS ago for its directory.
- */
-#define LOOKS 20
-#define LOOK_US 5000
-#define LOOKS_NS (INT64_C(1000) * LOOK_US * LOOKS)
-#define NEW_NS INT64_C(1000000000)
-#define CHANGED "it changed while it was read"
-
-static bool
-refuse_file(struct options_file *f, unsigned line, const char *problem)
-{
-	f->line = line;
-	f->problem = problem;
-	return false;
-}
-
-/* Returns true if the time is less than this ago. A future time is not. */
-static bool
-is_within(const struct timespec *t, int64_t ns)
-{
-	struct timespec now;
-	int64_t age;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	age = fingerprint_ns(&now) - fingerprint_ns(t);
-	return age >= 0 && age < ns;
-}
-
-/*
- * Reads the text of an open file, and checks that it has not changed meanwhile.
- * Does not compare the ctime: every user may be able to link the file, and a
- * new link changes the ctime.
- */
-static bool
-read_text(struct options_file *f, int fd, const struct stat *before)
-{
-	struct stat after;
-
-	if (file_read(fd, f->text, (size_t)before->st_size, 0) == -1)
-		return refuse_file(f, 0,
-		    errno == ENODATA ? CHANGED : strerror(errno));
-	for (int i = 0; i < LOOKS && is_within(&before->st_mtim, LOOKS_NS); i++)
-		usleep(LOOK_US);
-	if (fstat(fd, &after) == -1 || after.st_size != before->st_size ||
-	    fingerprint_ns(&after.st_mtim) != fingerprint_ns(&before->st_mtim))
-		return refuse_file(f, 0, CHANGED);
-	return true;
-}
-
-/* Checks that an open file may be used, and stores its status. */
-static bool
-check_file(struct options_file *f, int fd, struct stat *st)
-{
-	if (fstat(fd, st) == -1)
-		return refuse_file(f, 0, strerror(errno));
-	if (!S_ISREG(st->st_mode))
-		return refuse_file(f, 0, "it is not a regular file");
-	if (st->st_uid != 0)
-		return refuse_file(f, 0, "it does not belong to root");
-	if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
-		return refuse_file(f, 0,
-		    "others than root may write it (see chmod 644)");
-	if (st->st_size == 0)
-		return refuse_file(f, 0,
-		    "it is empty; remove it, or write a comment into it");
-	if (st->st_size > OPTIONS_FILE_MOST)
-		return refuse_file(f, 0, "it has more than 64 KiB");
-	return true;
-}
-
-/* Returns true if a name in the path's directory changed less than 1 s ago. */
-static bool
-has_new_neighbour(const char *path)
-{
-	char directory[PATH_MAX];
-	struct stat st;
-
-	path_split(path, directory);
-	return stat(directory, &st) == 0 && is_within(&st.st_mtim, NEW_NS);
-}
-
-/*
- * Does the same as lstat for an absolute path. If there is no such file, but a
- * name in its directory has just changed, waits for the file.
- */
-static int
-find_file(const char *path, struct stat *st)
-{
-	int result = lstat(path, st);
-
-	for (int i = 0; i < LOOKS && result == -1 && errno == ENOENT &&
-	     has_new_neighbour(path);
-	     i++) {
-		usleep(LOOK_US);
-		result = lstat(path, st);
-	}
-	return result;
-}
+#include "root-file.h"
 
 bool
-options_file_read(struct options_file *f, const char *path, bool optional)
+options_file_next(struct root_file *f, const char **word, const char **argument)
 {
-	struct stat st;
-	bool ok;
-	int fd;
+	char *line, *end, *rest;
 
-	f->problem = NULL;
-	f->line = 0;
-	f->next = f->end = f->text;
-	/* A symbolic link that leads nowhere does not mean "no file". */
-	if ((optional ? find_file : lstat)(path, &st) == -1)
-		return (optional && errno == ENOENT) ||
-		    refuse_file(f, 0, strerror(errno));
-	if (st.st_uid != 0)
-		return refuse_file(f, 0, "it does not belong to root");
-	/* To open a FIFO must not wait for a writer. */
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd == -1)
-		return refuse_file(f, 0, strerror(errno));
-	ok = check_file(f, fd, &st) && read_text(f, fd, &st);
-	close(fd);
-	if (ok)
-		f->end = f->text + st.st_size;
-	return ok;
-}
-
-static bool
-is_space_or_tab(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
-/*
- * Splits a line into *word and *argument. The line must not begin with a blank.
- * A NUL, at end, has replaced its line feed. If the line is malformed, sets
- * f->problem and leaves *word and *argument unchanged.
- */
-static void
-split_line(struct options_file *f, char *line, char *end, const char **word,
-    const char **argument)
-{
-	char *rest = line;
-
-	for (const char *p = line; p < end; p++)
-		if (iscntrl((unsigned char)*p) && *p != '\t') {
-			refuse_file(f, f->line,
-			    *p == '\r' ? "a carriage return" :
-					 "a control character");
-			return;
-		}
-	while (is_space_or_tab(end[-1]))
-		*--end = '\0';
-	while (isalnum((unsigned char)*rest) || *rest == '-')
-		rest++;
+	*word = *argument = NULL;
+	if (!root_file_line(f, &line))
+		return false;
+	if (line == NULL)
+		return true;
+	for (end = line; isalnum((unsigned char)*end) || *end == '-'; end++)
+		;
+	rest = line;
+	root_file_word(&rest);
 	/*
 	 * -f may name a file that is not a file of options, so the line is not
 	 * shown.
 	 */
-	if (rest == line || (*rest != '\0' && !is_space_or_tab(*rest))) {
-		refuse_file(f, f->line,
-		    "a line is NAME or NAME ARGUMENT, "
-		    "with a blank between them");
-		return;
+	if (end == line || *end != '\0') {
+		f->problem = "a line is NAME or NAME ARGUMENT, "
+			     "with a blank between them";
+		return true;
 	}
 	*word = line;
-	if (*rest != '\0') {
-		for (*rest++ = '\0'; is_space_or_tab(*rest); rest++)
-			;
+	if (*rest != '\0')
 		*argument = rest;
-	}
-}
-
-bool
-options_file_next(struct options_file *f, const char **word,
-    const char **argument)
-{
-	*word = *argument = NULL;
-	while (f->next < f->end) {
-		char *line = f->next;
-		char *end = memchr(line, '\n', (size_t)(f->end - line));
-
-		f->line++;
-		if (end == NULL) {
-			f->next = f->end;
-			refuse_file(f, f->line,
-			    "the last line has no line feed; "
-			    "the file is incomplete");
-			return true;
-		}
-		f->next = end + 1;
-		*end = '\0';
-		while (is_space_or_tab(*line))
-			line++;
-		if (line != end && *line != '#') {
-			split_line(f, line, end, word, argument);
-			return true;
-		}
-	}
-	return false;
+	return true;
 }

@@ -198,7 +198,7 @@ read_times(struct options *o, const char *text)
 static int
 read_proxies(struct options *o, const char *text)
 {
-	return proxies_read(&o->proxies, text);
+	return networks_read(&o->proxies, text);
 }
 
 /* Reads --keep-tls. */
@@ -258,6 +258,9 @@ const struct table_row options_table[] = {
 	    "one address, new sessions in a second, idle seconds before\n"
 	    "it ends, new sessions in a second from one address\n"
 	    "(default: 200:20:50:300:25)" },
+	{ '\0', "access", "file", WITH_SERVER, ANY_TEXT(access),
+	    "file of rights, see kpopd.access(5)\n"
+	    "(default: " ACCESS_FILE ", if it exists)" },
 	{ 'C', "tls-ciphers", "ciphers", WITH_SERVER, read_ciphers, 0,
 	    "OpenSSL's cipher list, as ECDHE+AESGCM:TLS_AES_256_GCM_SHA384",
 	    "cipher suites of TLS, in OpenSSL's syntax\n"

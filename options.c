@@ -21,6 +21,7 @@
 #include "options-file.h"
 #include "options-table.h"
 #include "options.h"
+#include "root-file.h"
 #include "store.h"
 
 #define EXIT_USAGE 2
@@ -43,10 +44,10 @@ struct reading {
 
 /* What the process was started with, and its file. */
 static struct reading reading;
-static struct options_file file;
+static struct root_file file;
 /* What another process is started with: options_read_other. */
 static struct reading other;
-static struct options_file other_file;
+static struct root_file other_file;
 
 void
 options_log_refusal(const char *why, const char *what)
@@ -304,7 +305,7 @@ read_file_word(struct reading *g, unsigned line, const char *word,
  * clients depends on them.
  */
 static bool
-read_file(struct reading *g, struct options_file *f)
+read_file(struct reading *g, struct root_file *f)
 {
 	const char *named =
 	    g->given[table_find("config") - options_table].on_line;
@@ -312,7 +313,8 @@ read_file(struct reading *g, struct options_file *f)
 	bool is_right;
 
 	g->config = named != NULL ? named : CONFIG_FILE;
-	is_right = options_file_read(f, g->config, named == NULL) ||
+	is_right =
+	    root_file_read(f, g->config, OPTIONS_FILE_KIB, named == NULL) ||
 	    keep_file_mistake(g, f->line, f->problem, "");
 	while (options_file_next(f, &word, &argument))
 		if (word == NULL)
@@ -388,7 +390,7 @@ set_dependent(struct reading *g, struct options *o)
  * file, or to its default. Returns true, or false with g->why.
  */
 static bool
-set_options(struct options *o, struct reading *g, struct options_file *f)
+set_options(struct options *o, struct reading *g, struct root_file *f)
 {
 	bool is_right;
 
@@ -506,28 +508,40 @@ options_differ(size_t *row, const struct options *here,
 	return false;
 }
 
-bool
-options_have_changed(void)
+/*
+ * Returns true if the options that the struct reading has of the file are not
+ * those that are in use.
+ */
+static bool
+differs_in_file(const struct reading *again)
 {
-	static struct options_file file_again;
-	static struct options options;
-	struct reading again = { .why = "" };
-	struct log_text t;
-
 	for (size_t i = 0; i < options_table_rows; i++)
-		again.given[i].on_line = reading.given[i].on_line;
-	if (!set_options(&options, &again, &file_again)) {
-		log_event(LOG_ERR, "failed",
-		    "what=\"reading the options again\" error=\"%s%s\"",
-		    again.why, log_words(&t, again.what));
-		return false;
-	}
-	for (size_t i = 0; i < options_table_rows; i++)
-		if (again.given[i].on_line == NULL &&
-		    !is_same_text(again.given[i].in_file,
+		if (again->given[i].on_line == NULL &&
+		    !is_same_text(again->given[i].in_file,
 			reading.given[i].in_file))
 			return true;
 	return false;
+}
+
+bool
+options_have_changed(void)
+{
+	static struct root_file file_again;
+	static struct options options;
+	struct reading again = { .why = "" };
+	struct log_text t;
+	bool have_changed = false;
+
+	for (size_t i = 0; i < options_table_rows; i++)
+		again.given[i].on_line = reading.given[i].on_line;
+	if (set_options(&options, &again, &file_again))
+		have_changed = differs_in_file(&again);
+	else
+		log_event(LOG_ERR, "failed",
+		    "what=\"reading the options again\" error=\"%s%s\"",
+		    again.why, log_words(&t, again.what));
+	root_file_free(&file_again);
+	return have_changed;
 }
 
 void
@@ -535,7 +549,7 @@ options_show(void)
 {
 	int fd = file_in_memory(OPTIONS_SHOWN);
 
-	/* options_file_read does not read an empty file. */
+	/* root_file_read does not read an empty file. */
 	if (fd == -1 || dprintf(fd, "# in use\n") == -1)
 		return;
 	for (size_t i = 0; i < options_table_rows; i++) {
@@ -550,11 +564,11 @@ options_show(void)
 const char *
 options_find_newer(const char *shown)
 {
-	static struct options_file f;
+	static struct root_file f;
 	struct reading then = { .config = shown };
 	const char *word, *argument;
 
-	if (!options_file_read(&f, shown, false))
+	if (!root_file_read(&f, shown, OPTIONS_FILE_KIB, false))
 		return NULL;
 	while (options_file_next(&f, &word, &argument))
 		if (word != NULL)

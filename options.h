@@ -10,8 +10,8 @@
 #include "account.h"
 #include "lock.h"
 #include "mailboxes.h"
+#include "networks.h"
 #include "uidl-scheme.h"
-#include "proxies.h"
 
 #define TLS_CIPHERS_MOST 1000 /* bytes of -C with its NUL */
 /* kpopd-tls's exit status if OpenSSL does not have the ciphers of -C. */
@@ -38,7 +38,8 @@ struct options {
 	 * and the realm.
 	 */
 	const char *domains;
-	const char *realms;          /* of clients, with commas; NULL: any */
+	const char *realms; /* of clients, with commas; NULL: any */
+	const char *access; /* path of the access file; NULL: the default */
 	struct account_uids uids;    /* that may log in */
 	uid_t least_user;            /* the smallest uid of the host's users */
 	int login, idle;             /* seconds */
@@ -53,7 +54,7 @@ struct options {
 		bool works;   /* kpopd-tls can use these; set by main */
 		bool is_kept; /* only keep a kpopd-tls ready, serve no client */
 	} tls;
-	struct proxies proxies;
+	struct networks proxies;
 	struct lock_plan locks;
 	bool recover; /* finish interrupted removals, serve no client */
 	/*

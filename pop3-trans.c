@@ -308,6 +308,8 @@ dele(struct pop3 *p, int count, char **args)
 	(void)count;
 	if (n == 0)
 		return POP3_GO_ON;
+	if (p->transaction->drop->read_only)
+		return pop3_err(p, "[SYS/PERM] this login may only read");
 	maildrop_mark(p->transaction->drop, n);
 	return pop3_ok(p, "message %zu deleted", n);
 }

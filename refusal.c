@@ -3,8 +3,9 @@
  *
  * Runs as the pre-auth user, in a jail without files. The monitor's child drops
  * root's rights before it calls this file. Every refused login gets the same
- * answer, so a client cannot learn which accounts exist. Only a permitted login
- * whose STATE/users/UID cannot be opened gets another answer.
+ * answer, so a client cannot learn which accounts exist. Another answer is for
+ * a permitted login whose STATE/users/UID cannot be opened, and for every login
+ * while the access file has a mistake.
  */
 #include "config.h"
 
@@ -19,32 +20,35 @@
 
 static struct io client;
 
-/* Gives up all rights that the answer does not need. */
+/*
+ * Gives up all rights that the answer does not need, and waits until the
+ * earliest time of the answer.
+ */
 static void
-prepare_client(int64_t deadline)
+prepare_client(int64_t deadline, int64_t earliest)
 {
+	int64_t left;
+
 	sandbox_shut_files(NULL, 0);
 	sandbox_enter(SANDBOX_REFUSAL);
 	io_init(&client, 0, deadline);
+	if ((left = earliest - clock_ms()) > 0)
+		poll(NULL, 0, (int)left);
 }
 
 void
 refusal_deny(int64_t deadline, int64_t earliest)
 {
-	int64_t left;
-
-	prepare_client(deadline);
-	if ((left = earliest - clock_ms()) > 0)
-		poll(NULL, 0, (int)left);
+	prepare_client(deadline, earliest);
 	pop3_refuse(&client);
 	io_linger(&client);
 	_exit(0);
 }
 
 void
-refusal_unavailable(int64_t deadline)
+refusal_unavailable(int64_t deadline, int64_t earliest)
 {
-	prepare_client(deadline);
+	prepare_client(deadline, earliest);
 	pop3_unavailable(&client, DROP_FAILED);
 	io_linger(&client);
 	_exit(0);

@@ -6,14 +6,11 @@
 
 /*
  * Refusal process, already jailed: waits until the time `earliest`, then
- * answers that the login is refused. Both times are absolute, in ms of
+ * answers that the login is refused (refusal_deny), or that the mailbox is not
+ * available (refusal_unavailable). Both times are absolute, in ms of
  * CLOCK_MONOTONIC.
  */
 _Noreturn void refusal_deny(int64_t deadline, int64_t earliest);
-
-/*
- * Refusal process, already jailed: answers that the mailbox is not available.
- */
-_Noreturn void refusal_unavailable(int64_t deadline);
+_Noreturn void refusal_unavailable(int64_t deadline, int64_t earliest);
 
 #endif

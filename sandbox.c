@@ -238,6 +238,8 @@ rights_for(const struct sandbox_path *path, uint64_t known)
 	switch (path->how) {
 	case SANDBOX_READ:
 		return known & read;
+	case SANDBOX_LIST:
+		return known & (read | LANDLOCK_ACCESS_FS_READ_DIR);
 	case SANDBOX_WRITE:
 		return known & write;
 	default:

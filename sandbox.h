@@ -50,6 +50,7 @@ struct sandbox_path {
 	int fd; /* an open descriptor, also with O_PATH; -1: ignored */
 	enum {
 		SANDBOX_READ,  /* read files */
+		SANDBOX_LIST,  /* read files, list directories */
 		SANDBOX_WRITE, /* read and write existing files */
 		/*
 		 * also list directories, and make, rename and remove files and

@@ -38,8 +38,32 @@
 #define TAKEOVER_PART 20
 
 /*
- * Asks Kerberos whether the ticket opens this account, and sends the answer to
- * the monitor. If Kerberos refuses, sends the cause afterwards, for the log;
+ * Returns the rule by which the principal may log in, or NULL with *reason. If
+ * the access file names the principal, Kerberos is not asked about the user.
+ */
+static const char *
+find_login_rule(const struct session *s, const char **reason)
+{
+	const struct account *a = &s->user;
+	const char *principal = s->login->peer.principal, *rule;
+
+	if (s->right == ACCESS_UNNAMED)
+		rule = permit_find_rule(s->auth, principal, s->o->realms,
+		    a->name, a->home, reason);
+	else
+		rule =
+		    permit_accepts(s->auth, principal, s->o->realms, reason) ?
+		    "access" :
+		    NULL;
+	if (rule != NULL &&
+	    (*reason = account_find_contradiction(a, &s->o->uids)) != NULL)
+		rule = NULL;
+	return rule;
+}
+
+/*
+ * Finds whether the ticket opens this account, and sends the answer to the
+ * monitor. If Kerberos refuses, sends the cause afterwards, for the log;
  * the client is answered meanwhile. Returns true if the ticket opens the
  * account, and if account_find_contradiction has no reason to refuse the login.
  * The user may have replaced .k5login by a file that blocks this process. In
@@ -51,12 +75,8 @@ ask_permission(const struct session *s, int channel)
 	const struct account *a = &s->user;
 	const char *reason = "";
 	char cause[PERMIT_CAUSE];
-	const char *rule = permit_find_rule(s->auth, s->login->peer.principal,
-	    s->o->realms, a->name, a->home, &reason);
+	const char *rule = find_login_rule(s, &reason);
 
-	if (rule != NULL &&
-	    (reason = account_find_contradiction(a, &s->o->uids)) != NULL)
-		rule = NULL;
 	if (rule != NULL)
 		message_send_session(channel, MESSAGE_PERMITTED, rule);
 	else
@@ -152,8 +172,12 @@ enter_mailbox(const struct session *s, int channel, int state,
 	return claim == DROP_OK;
 }
 
-/* Opens the mailbox and serves POP3 until the client has gone. */
-static void
+/*
+ * Opens the mailbox and serves POP3 until the client has gone. Returns true if
+ * a removal is unfinished that this session may not finish, because it may only
+ * read.
+ */
+static bool
 serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
     struct io *io)
 {
@@ -175,10 +199,10 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	if (error != DROP_OK) {
 		confine_outside(s->directory);
 		answer_unavailable(io, error);
-		return;
+		return false;
 	}
 	if (!enter_mailbox(s, channel, state, &lock, io))
-		return;
+		return false;
 	close(s->directory);
 	locks->session = lock.fd;
 	error = maildrop_open(&drop, s->mailboxes, s->path, state, locks);
@@ -194,8 +218,10 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	 * free a large journal. If a removal is unfinished, keep the lock for
 	 * the broker, which finishes the removal.
 	 */
-	if (!maildrop_unfinished(s->mailboxes, state))
-		lock_session_release(&lock);
+	if (maildrop_unfinished(s->mailboxes, state))
+		return s->mailboxes->read_only;
+	lock_session_release(&lock);
+	return false;
 }
 
 void
@@ -203,12 +229,21 @@ session_run(struct session *s, int channel)
 {
 	static struct io io;
 	struct lock_plan locks = s->locks;
+	struct mailboxes mailboxes = *s->mailboxes;
+	bool is_unfinished;
 
+	/* The broker's copy is unchanged, because it may have to recover. */
+	mailboxes.read_only = s->right == ACCESS_READ;
+	s->mailboxes = &mailboxes;
 	if (!ask_permission(s, channel))
 		_exit(0);
 	take_client(s, channel, &io);
 	locks.broker = s->locks_to_broker;
-	serve_mailbox(s, channel, &locks, &io);
+	is_unfinished = serve_mailbox(s, channel, &locks, &io);
 	io_linger(&io);
-	_exit(0);
+	/*
+	 * After another status than 0 the monitor starts the broker, which
+	 * finishes the removal.
+	 */
+	_exit(is_unfinished ? 1 : 0);
 }

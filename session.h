@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "access.h"
 #include "account.h"
 #include "auth.h"
 #include "lock.h"
@@ -27,6 +28,11 @@ struct session {
 	int64_t deadline;  /* of the login, absolute ms of CLOCK_MONOTONIC */
 	int write_timeout; /* in seconds */
 	struct account user;
+	/*
+	 * by the access file: ACCESS_READ, ACCESS_FULL, or ACCESS_UNNAMED; in
+	 * the last case Kerberos decides
+	 */
+	enum access_right right;
 	const struct mailboxes *mailboxes;
 	const char *path;     /* of the mailbox */
 	gid_t group;          /* the broker's */

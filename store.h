@@ -25,6 +25,7 @@ struct store_place {
 	const char *name; /* the mailbox's name in dir */
 	bool create;      /* make the mailbox if it is absent */
 	bool quoted;      /* trust no Content-Length in the mailbox */
+	bool read_only;   /* change nothing in the mailbox */
 	int state;        /* the mailbox's state directory */
 	const struct lock_plan *locks;
 };

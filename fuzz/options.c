@@ -1,5 +1,5 @@
 /*
- * Fuzzes the file of options with any file: options_file_read and
+ * Fuzzes the file of options with any file: root_file_read and
  * options_file_next, then the functions that read the arguments.
  *
  * Input: the file, which seems to belong to root (tests/unit/owner.c). Checks
@@ -19,6 +19,7 @@
 
 #include "fuzz/fuzz.h"
 #include "options-file.h"
+#include "root-file.h"
 #include "options.h"
 
 static char path[256];
@@ -107,13 +108,14 @@ check_line_read(const uint8_t *line, const uint8_t *end, bool is_word,
 static void
 check_lines(const uint8_t *data, size_t size)
 {
-	static struct options_file f;
+	static struct root_file f;
 	const char *word, *argument;
 	const uint8_t *end = data + size, *lf, *line;
 	unsigned n = 1;
 
-	HOLDS(options_file_read(&f, path, false) ==
-	    (size > 0 && size <= OPTIONS_FILE_MOST));
+	root_file_free(&f);
+	HOLDS(root_file_read(&f, path, OPTIONS_FILE_KIB, false) ==
+	    (size > 0 && size <= OPTIONS_FILE_KIB << 10));
 	if (f.problem != NULL)
 		return;
 	for (; data < end; data = lf + 1, n++) {

@@ -4,15 +4,6 @@
 
 load helpers/all
 
-# listener_start [KPOPD-OPTION ...]: starts xinetd, which waits for connections
-# and starts the listener at the first one.
-listener_start() {
-	server_configure "$@"
-	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
-	    -e '/per_source\|instances\|flags/d' "$WORLD/xinetd.conf"
-	xinetd_run
-}
-
 # listener_restart [KPOPD-OPTION ...]: replaces the server by a listener with
 # these options, until the end of the test.
 listener_restart() {
@@ -164,7 +155,7 @@ syslogd_start() {
 	grep -q two "$WORLD/fetched"
 	[ ! -s "$(spool alice)" ]
 	[ "$(listener_pid)" = "$listener" ]
-	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST .*by=localname$'
+	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST .*by=localname rights=full$'
 	log_has 'logout peer=[^ ]+:[0-9]+ reason=quit .*deleted=2 left=0'
 	# Two monitors logged the lines. The listener logged none.
 	[ "$(log_lines | sed -n 's/.*kpopd\[\([0-9]*\)\]: login.*/\1/p' |

@@ -203,7 +203,7 @@ spool_of() {
 		[[ $output == *"+OK 1 messages"* ]] ||
 		    { echo "$name: $output"; return 1; }
 		log_names login "${logged[i]}"
-		log_has ' by=localname$'
+		log_has ' by=localname rights=full$'
 		# The argument of USER may also be the full principal.
 		run pop "$name@KPOPD.TEST" QUIT
 		[[ $output == *"+OK 1 messages"* ]] ||
@@ -704,7 +704,8 @@ logs_in_by() {
 	log_mark
 	answers=$(pop alice QUIT)
 	await 2 'log_lines | grep -Eq ": (login|refused) "'
-	by=$(log_lines | sed -n 's/.*: login .* by=\([a-z0-9]*\)$/\1/p')
+	by=$(log_lines |
+	    sed -n 's/.*: login .* by=\([a-z0-9]*\) rights=full$/\1/p')
 	[ "${by:-none}" = "$1" ] && return
 	echo "$client, .k5login $2, $rules: by ${by:-none}, not $1: $answers"
 	return 1

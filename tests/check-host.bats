@@ -21,7 +21,7 @@ setup() {
 
 teardown() {
 	! mountpoint -q "$WORLD/small" || { no_kpopd; umount "$WORLD/small"; }
-	rm -rf "$WORLD/small" "$state"
+	rm -rf "$WORLD/small" "$state" /etc/kpopd.access*
 	for user in kpopd kpopd-tls; do
 		id "$user" >/dev/null 2>&1 || add_account "$user"
 	done
@@ -144,7 +144,7 @@ refuses_as_named() {
 	check alice
 	order=$(awk '{ sub(/:$/, "", $2); print $2 }' <<<"$output" | uniq)
 	diff <(echo $order) - <<-END
-	options account sandbox state krb5.conf realm keytab key name clock ticket tls-key tls-ciphers tls-certificate port account principal spool locks mailbox
+	options account access sandbox state krb5.conf realm keytab key name clock ticket tls-key tls-ciphers tls-certificate port account principal spool locks mailbox
 	END
 }
 
@@ -187,6 +187,56 @@ refuses_as_named() {
 	done
 	conf
 	serves
+}
+
+# access [LINE ...]: writes the access file.
+access() {
+	printf '%s\n' "$@" >/etc/kpopd.access
+	touch -d '1 minute ago' /etc/kpopd.access
+}
+
+# keeps_all_out PATTERN: checks that a line about the access file matches the
+# pattern, that no client gets in, and that the line's remedy mends that.
+keeps_all_out() {
+	check
+	names "FAIL  access /etc/kpopd.access: nobody may log in: $1"
+	refuses 'refused .*reason="the access file cannot be used"'
+	case $remedy in
+	vi*) [[ $remedy = "vi +2 /etc/kpopd.access" ]]
+	    access 'alice@KPOPD.TEST alice full' ;;
+	*) bash -c "$remedy" ;;
+	esac
+	check
+	lacks 'FAIL  access'
+	serves
+}
+
+@test "a mistake in the access file is named with its line, keeps every client out, and is mended by the remedy" {
+	check
+	names 'ok    access /etc/kpopd.access: does not exist; the rules of Kerberos are in force'
+	access 'alice@KPOPD.TEST alice full' '*/*@* * deny'
+	check
+	names 'ok    access /etc/kpopd.access: has no mistake; 2 lines'
+	access 'alice@KPOPD.TEST alice full' 'bob@KPOPD.TEST alice nothing'
+	keeps_all_out 'line 2: the right is not read, full or deny'
+	chmod 666 /etc/kpopd.access
+	keeps_all_out 'others than root may write it'
+	chown alice /etc/kpopd.access
+	keeps_all_out 'it does not belong to root'
+	: >/etc/kpopd.access
+	keeps_all_out 'it is empty'
+	rm /etc/kpopd.access
+	mkdir /etc/kpopd.access
+	keeps_all_out 'it is not a regular file'
+}
+
+@test "a line of the access file whose user is not an account is named" {
+	access 'alice@KPOPD.TEST alice full' 'bob@KPOPD.TEST bobby read' \
+	    '*@* * deny' 'bob@KPOPD.TEST Alice full'
+	check
+	names 'warn  access /etc/kpopd.access: line 2 has no effect; its user is not an account: unknown user'
+	names 'warn  access /etc/kpopd.access: line 4 has no effect; its user is not an account: '
+	[ "$(grep -c '^warn  access' <<<"$output")" -eq 2 ]
 }
 
 @test "a sandbox that the kernel or a container forbids is named, as kpopd logs it, and counts as a warning with -S optional" {

@@ -32,6 +32,7 @@ teardown() {
 	rm -f /etc/exim4/exim4.conf /run/mountinfo
 	[ ! -e "$WORLD/kept/krb5.conf" ] || cp -a "$WORLD/kept/krb5.conf" /etc/
 	! mountpoint -q /srv/spool || umount -l /srv/spool
+	umount "$(command -v doveconf)" 2>/dev/null || true
 	rm -rf /srv/spool /srv/private
 	chmod 2775 /var/mail
 	chown root:mail /var/mail
@@ -647,26 +648,163 @@ exim_has() {
 	check
 	says 'ok    locks procmail: it delivers with fcntl,dotlock'
 	says 'ok    locks mutt: it reads and writes with fcntl,dotlock'
-	says 'ok    locks dovecot: it (by default )?reads with fcntl'
-	says 'ok    locks dovecot: it (by default )?writes with fcntl,dotlock'
+	says 'ok    locks dovecot: it reads with fcntl'
+	says 'ok    locks dovecot: it writes with fcntl,dotlock'
 	check -l flock
 	says 'FAIL  locks procmail: .*and kpopd takes flock:'
 	says 'FAIL  locks mutt: '
 	check -l dotlock
-	says 'FAIL  locks dovecot: it (by default )?reads with fcntl, and kpopd takes dotlock'
-	says 'warn  locks dovecot: it (by default )?writes with fcntl,dotlock'
+	says 'FAIL  locks dovecot: it reads with fcntl, and kpopd takes dotlock'
+	says 'warn  locks dovecot: it writes with fcntl,dotlock'
+}
+
+# dovecot_has LINE ...: adds these settings to Dovecot's configuration. They
+# replace those of earlier calls.
+dovecot_has() {
+	cp -a "$WORLD/kept/dovecot.conf" /etc/dovecot/
+	printf '%s\n' "$@" >>/etc/dovecot/dovecot.conf
 }
 
 @test "Dovecot's own locks are compared, unless its mail is elsewhere" {
 	local setting='mail_location = maildir:~/Maildir'
 	! dovecot_is_new || setting='mail_driver = maildir'
-	echo "$setting" >>/etc/dovecot/dovecot.conf
+	dovecot_has "$setting"
 	check -l flock
-	says 'ok    locks dovecot: it does not use the spool: its mail is maildir'
-	cp -a "$WORLD/kept/dovecot.conf" /etc/dovecot/
-	! dovecot_is_new || skip "doveconf 2.4 does not show the locks"
-	echo 'mbox_write_locks = flock' >>/etc/dovecot/dovecot.conf
+	says_not '.* locks dovecot: it (reads|writes)'
+	dovecot_has 'mbox_write_locks = fcntl flock'
 	check
+	says 'warn  locks dovecot: it writes with fcntl,flock, and kpopd takes only fcntl,dotlock'
+	dovecot_has 'mbox_read_locks = flock' 'mbox_write_locks = flock'
+	check
+	says 'FAIL  locks dovecot: it reads with flock, and kpopd takes fcntl,dotlock'
+	says 'FAIL  locks dovecot: it writes with flock, and kpopd takes fcntl,dotlock'
+}
+
+@test "an order of Dovecot's locks is reported if procmail takes them in the other order" {
+	dovecot_has 'mbox_write_locks = fcntl dotlock'
+	check
+	says "warn  locks dovecot: it takes the locks fcntl dotlock in this order, and procmail in the other: .*Remedy: set mbox_write_locks = dotlock fcntl in Dovecot's configuration"
+	# Do what the remedy says.
+	dovecot_has 'mbox_write_locks = dotlock fcntl'
+	check
+	says "ok    locks dovecot: it takes its locks in procmail's order: dotlock fcntl"
+	says_not 'warn  locks dovecot'
+	# One lock has no order.
+	dovecot_has 'mbox_write_locks = fcntl'
+	check
+	says_not ".* locks dovecot: .*order"
+}
+
+# dovecot_inbox FORMAT PATH INBOX: sets where Dovecot has its mail. Uses the
+# settings of this version of Dovecot.
+dovecot_inbox() {
+	if dovecot_is_new; then
+		dovecot_has "mail_driver = $1" "mail_path = $2" \
+		    "mail_inbox_path = $3"
+	else
+		dovecot_has "mail_location = $1:$2${3:+:INBOX=$3}"
+	fi
+}
+
+@test "an INBOX of Dovecot's that is not the mailbox of -m is reported" {
+	local format path inbox mailboxes user verdict
+	while IFS='|' read -r format path inbox mailboxes user verdict; do
+		dovecot_inbox "$format" "$path" "$inbox"
+		check ${mailboxes:+-m "$mailboxes"} $user
+		if [ "$verdict" = same ]; then
+			says "ok    locks dovecot: its INBOX is kpopd's mailbox, "
+			says_not '.* locks dovecot: its INBOX is [a-z]*:'
+		else
+			says "warn  locks dovecot: its INBOX is $format:.*, and kpopd serves ${mailboxes:-mbox:/var/mail/%u}: .*Remedy: let mail_[a-z_, ]+ of Dovecot and -m name the same mailbox"
+			says_not ".* locks dovecot: its INBOX is kpopd's"
+		fi
+	done <<-'END'
+	mbox|~/mail|/var/mail/%{user}|||same
+	mbox|~/mail|/var/mail/%{user}||alice|same
+	mbox|~/mail|/var/mail/alice||alice|same
+	mbox|~/mail|/var/mail/alice||bob|other
+	mbox|~/mail|/var/spool/mail/%{user}|||same
+	mbox|~/mail|/var/mail/%{user}|mbox:/var/spool/mail/%u|alice|same
+	mbox|~/mail|/srv/mail/%{user}|||other
+	mbox|~/mail|/var/mail/%{user}.box|||other
+	mbox|~/mail||mbox:~/mail/inbox||same
+	mbox|~/mail||||other
+	mbox|~/mail|~/mbox|mbox:%h/mbox|alice|same
+	maildir|~/Maildir||||other
+	maildir|~/Maildir||maildir:~/Maildir||same
+	maildir|%{home}/Maildir/||maildir:~/Maildir|alice|same
+	maildir|~/Maildir||maildir:~/Mail|alice|other
+	mbox|~/mail|/var/mail/%{user}|maildir:~/Maildir||other
+	mdbox|~/mdbox||||other
+	maildir|/var/mail/%{user}||||other
+	END
+	# Dovecot may have a variable that is unknown here.
+	dovecot_inbox mbox '~/mail' '/var/mail/%{unixtime}'
+	check
+	says_not '.* locks dovecot: its INBOX'
+	# A Dovecot that serves neither IMAP nor POP3 shows no INBOX.
+	dovecot_inbox maildir '~/Maildir' ''
+	if dovecot_is_new; then
+		echo 'protocols = lmtp' >>/etc/dovecot/dovecot.conf
+	else
+		echo 'protocols =' >>/etc/dovecot/dovecot.conf
+	fi
+	check
+	says_not '.* locks dovecot: its INBOX'
+}
+
+# What doveconf 2.4.1 of Debian 13 prints for these settings, of which 2.3 does
+# not have some: mail_location mail_driver mail_path mail_inbox_path
+# mbox_read_locks mbox_write_locks mbox; and for protocols.
+doveconf_new() {
+	cat >"$WORLD/doveconf" <<-END
+	#!/bin/sh
+	if [ "\$*" = protocols ]; then
+		printf 'protocols {\n  imap = yes\n}\n'
+		exit
+	fi
+	cat <<'X'
+	mail_driver = $1
+	mail_path = $2
+	mail_inbox_path = $3
+	mbox_read_locks = 
+	mbox_write_locks = 
+	mbox {
+	  mail_path = %{home}/mail
+	  mailbox_subscriptions_filename = .subscriptions
+	  read_locks = fcntl
+	  write_locks = $4
+	  layout_fs {
+	    mail_inbox_path = inbox
+	  }
+	}
+	X
+	END
+	chmod 755 "$WORLD" "$WORLD/doveconf"
+}
+
+@test "the settings of Dovecot 2.4 are read as doveconf prints them" {
+	touch "$WORLD/doveconf"
+	mount --bind "$WORLD/doveconf" "$(command -v doveconf)"
+	doveconf_new mbox '%{home}/mail' '/var/mail/%{user}' 'dotlock fcntl'
+	check
+	says "ok    locks dovecot: its INBOX is kpopd's mailbox, /var/mail/%\\{user}"
+	says 'ok    locks dovecot: it reads with fcntl, as kpopd does'
+	says 'ok    locks dovecot: it writes with fcntl,dotlock, as kpopd does'
+	says "ok    locks dovecot: it takes its locks in procmail's order: dotlock fcntl"
+	doveconf_new mbox '%{home}/mail' '' 'fcntl dotlock'
+	check
+	says 'warn  locks dovecot: its INBOX is mbox:%\{home}/mail/inbox, and kpopd serves mbox:/var/mail/%u: .*Remedy: let mail_driver, mail_path and mail_inbox_path of Dovecot and -m name the same mailbox'
+	says 'warn  locks dovecot: it takes the locks fcntl dotlock in this order'
+	doveconf_new maildir '%{home}/Maildir' '' 'dotlock fcntl'
+	check -m maildir:~/Maildir alice
+	says "ok    locks dovecot: its INBOX is kpopd's mailbox, %\\{home}/Maildir"
+	doveconf_new maildir '' '' 'dotlock fcntl'
+	check -m maildir:~/Maildir alice
+	says "ok    locks dovecot: its INBOX is kpopd's mailbox, %\\{home}/Maildir"
+	doveconf_new '' '' '' flock
+	check
+	says_not '.* locks dovecot: its INBOX'
 	says 'FAIL  locks dovecot: it writes with flock, and kpopd takes fcntl,dotlock'
 }
 

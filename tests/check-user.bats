@@ -26,8 +26,8 @@ teardown() {
 	cp -p "$WORLD/shadow.saved" /etc/shadow
 	cp -p "$WORLD/passwd.saved" /etc/passwd
 	cp -p "$WORLD/group.saved" /etc/group
-	rm -rf /etc/nologin /etc/fstab /srv/mail /srv/k5login \
-	    /home/{alice,victim}
+	rm -rf /etc/nologin /etc/kpopd.access /etc/fstab /srv/mail \
+	    /srv/k5login /home/{alice,victim}
 	cp -a /etc/skel /home/alice
 	chown -R alice:alice /home/alice
 	chmod 755 /home/alice
@@ -658,4 +658,35 @@ victims() {
 	examine bob
 	says "warn  rescue $own/rescue.17900000.*: 2 journals that did not fit /var/mail/alice were set aside\. Remedy: tail -c .4097 $own/rescue.17900000.* . less prints "
 	says "warn  former $state/users/4711.former.1790000000: "
+}
+
+# access LINE ...: writes the access file, which only root may read.
+access() {
+	printf '%s\n' "$@" >"$WORLD/access.new"
+	chmod 600 "$WORLD/access.new"
+	mv "$WORLD/access.new" /etc/kpopd.access
+}
+
+@test "kpopd --check decides by the access file before .k5login, and prints its lines for the user" {
+	k5login bob@KPOPD.TEST carol@KPOPD.TEST
+	access 'alice@KPOPD.TEST alice read tls from=192.0.2.1' \
+	    'carol@KPOPD.TEST * deny' 'bob@KPOPD.TEST bob full'
+	examine
+	says 'ok    access alice@KPOPD.TEST: line 1: it may log in as alice, and remove nothing$'
+	lacks 'ok    access bob@'
+	says 'ok    principal alice@KPOPD.TEST: it may log in as alice, by line 1 of the access file, to remove nothing$'
+	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, because .k5login names it$'
+	says 'warn  principal carol@KPOPD.TEST: .*names it, but it may not log in as alice: denied by line 2 of the access file: the line denies the principal'
+	access 'alice@KPOPD.TEST alice full'
+	serves_as_said 'ok    principal alice@KPOPD.TEST: it may log in as alice, by line 1 of the access file$'
+	access '*@KPOPD.TEST * deny'
+	refuses_as_said 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: denied by line 1 of the access file: the line denies the principal$'
+	lacks 'FAIL  k5login'
+	access 'Alice@KPOPD.TEST alice full'
+	refuses_as_said 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: denied by line 1 of the access file: the principal differs'
+	access 'alice@KPOPD.TEST alice'
+	refuses_as_said 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: the access file has a mistake, so nobody may log in'
+	options -r OTHER.TEST
+	access 'alice@KPOPD.TEST alice full'
+	refuses_as_said 'FAIL  realm KPOPD.TEST: it is not one of OTHER'
 }

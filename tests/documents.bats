@@ -441,6 +441,8 @@ README.md|mda "procmail|here
 README.md|KRB5CCNAME=FILE:.mail.ccache|here
 README.md|./demo|not|these two run the tests themselves
 docs/ADMIN.md|[realms]|here
+docs/ADMIN.md|# alice's job|here
+docs/ADMIN.md|kpopd --check --access|here
 docs/ADMIN.md|kadmin -q 'addprinc|here
 docs/ADMIN.md|proxies|here
 docs/ADMIN.md|kadmin -q 'ktadd|here
@@ -448,6 +450,10 @@ docs/ADMIN.md|kadmin -q 'ktremove|here
 docs/ADMIN.md|setspn|not|no Active Directory can be installed here
 docs/ADMIN.md|login peer=|login.bats|and kpopd logs the user
 docs/ADMIN.md|journalctl|here
+docs/ADMIN.md|mail_location = mbox|dovecot.bats|with the documented locks
+docs/ADMIN.md|mail_driver = mbox|dovecot.bats|with the documented locks
+docs/ADMIN.md|mail_location = maildir|dovecot.bats|one Maildir
+docs/ADMIN.md|mail_driver = maildir|dovecot.bats|one Maildir
 docs/ADMIN.md|kpopd --recover|here
 docs/ADMIN.md|cd /var/lib/kpopd|here
 docs/ADMIN.md|mkdir -p /var/lib/kpopd|here
@@ -480,6 +486,12 @@ kpopd.conf.5|keytab /etc/kpopd.keytab|here
 kpopd.conf.5|realms|here
 kpopd.conf.5|kpopd --check -f|here
 kpopd.conf.5|fatal error=|config.bats|each mistake in the file
+kpopd.access.5|principal user right|not|it is the form of a line
+kpopd.access.5|alice/cron@EXAMPLE.ORG|here
+kpopd.access.5|carol@EXAMPLE.ORG|here
+kpopd.access.5|monitor/host|here
+kpopd.access.5|refused reason="denied|access.bats|gets in by no other rule
+kpopd.access.5|refused reason="the access|access.bats|nobody gets in, clients are asked
 kpopd-check.8|kpopd --check alice|here
 kpopd-tls.8|/usr/libexec/kpopd-tls new.pem|here
 kpopd-tls.8|kpopd --check -c new.pem|here
@@ -526,12 +538,35 @@ is_run() {
 	esac
 }
 
+@test "the examples of kpopd.access(5) and docs/ADMIN.md have no mistake" {
+	local document first
+	prepare
+	while IFS='|' read -r document first; do
+		block "$document" "$first" >"$root/etc/kpopd.access.new"
+		block docs/ADMIN.md 'kpopd --check --access' | as_root \
+		    >"$WORLD/output" || :
+		grep '^ok    access .*new: has no mistake; [1-9]' \
+		    "$WORLD/output"
+	done <<-END
+		docs/ADMIN.md|# alice's job
+		kpopd.access.5|alice/cron@EXAMPLE.ORG
+		kpopd.access.5|carol@EXAMPLE.ORG
+		kpopd.access.5|monitor/host
+	END
+	# The lines of the example file are comments.
+	sed -n 's/^#\([^ ]*@\)/\1/p' "$top/examples/kpopd.access" \
+	    >"$root/etc/kpopd.access.new"
+	block docs/ADMIN.md 'kpopd --check --access' | as_root \
+	    >"$WORLD/output" || :
+	grep '^ok    access .*new: has no mistake; 6 lines' "$WORLD/output"
+}
+
 @test "each block of commands in the documents is run by a test, or has a reason why not" {
 	local file line listed first where title
 	[ "$BATS_TEST_NUMBER" -gt 1 ] || skip "the other tests were not run"
 	for file in README.md docs/ADMIN.md docs/CLIENTS.md \
-	    docs/PACKAGING.md kpopd.8 kpopd.conf.5 kpopd-check.8 \
-	    kpopd-tls.8 kpopc.1; do
+	    docs/PACKAGING.md kpopd.8 kpopd.conf.5 kpopd.access.5 \
+	    kpopd-check.8 kpopd-tls.8 kpopc.1; do
 		"$top/tests/programs/document-blocks.py" "$top/$file" |
 		    sed "s,^,$file\t,"
 	done >"$WORLD/found"
@@ -547,7 +582,8 @@ is_run() {
 
 @test "each manual has examples" {
 	local page
-	for page in kpopd.8 kpopd.conf.5 kpopd-check.8 kpopd-tls.8 kpopc.1; do
+	for page in kpopd.8 kpopd.conf.5 kpopd.access.5 kpopd-check.8 \
+	    kpopd-tls.8 kpopc.1; do
 		grep '^\.Sh EXAMPLES' "$top/$page"
 	done
 }

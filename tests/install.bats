@@ -12,7 +12,8 @@ teardown_file() { :; }
 	make -s -C "$KPOPD_BUILD" install DESTDIR="$WORLD/root" >/dev/null
 	prefix=$WORLD/root$(sed -n 's/^prefix = //p' "$KPOPD_BUILD/Makefile")
 	for file in sbin/kpopd bin/kpopc share/man/man8/kpopd.8 \
-	    share/man/man5/kpopd.conf.5 share/man/man1/kpopc.1 \
+	    share/man/man5/kpopd.conf.5 share/man/man5/kpopd.access.5 \
+	    share/man/man1/kpopc.1 \
 	    share/doc/kpopd/examples/kpopd.conf; do
 		[ -f "$prefix/$file" ]
 	done

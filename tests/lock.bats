@@ -770,6 +770,25 @@ make_maildir() {
 	grep -q '^+OK 1 [1-9]' "$WORLD/answers"
 }
 
+# A session has two locks. A login must not take the one and be refused because
+# of the other, while a killed session ends.
+@test "a login waits for a session that has released one of its two locks and still has the other" {
+	run pop alice QUIT
+	hold fcntl "$state/users/$(id -u alice)/places"
+	log_mark
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	log_has 'login '
+	await 5 'log_lines | grep -aq " logout " ||
+	    [[ $(cat "/proc/$(child_pid)/wchan") == *nanosleep* ]]'
+	release
+	pop_hear '^\+OK 3 messages'
+	pop_ask QUIT
+	pop_hear_end
+}
+
 # waits_for_locks: returns true if the session has the user's uid and has opened
 # the mailbox.
 waits_for_locks() {

@@ -37,7 +37,7 @@ refuses() {
 	[ "$status" -eq 0 ]
 	[[ ${lines[2]} = "+OK 1 messages" && ${lines[3]} =~ ^"+OK 1 "[0-9]+$ &&
 	    ${lines[4]} = "+OK bye, 1 messages left" ]]
-	log_has "mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST service=pop/mail\.kpopd\.test@KPOPD\.TEST ticket=$aes session=$aes mutual=yes layer=none by=localname\$"
+	log_has "mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST service=pop/mail\.kpopd\.test@KPOPD\.TEST ticket=$aes session=$aes mutual=yes layer=none by=localname rights=full\$"
 	log_has 'mail\.info kpopd\[[0-9]+\]: logout peer=[^ ]+:[0-9]+ reason=quit retrieved=0 octets=0 topped=0 deleted=0 left=1 seconds=[0-9]+$'
 }
 
@@ -386,7 +386,7 @@ default_is() {
 	run pop alice STAT QUIT
 	mv /home/away /home/alice
 	[[ $output == *"+OK 1 "*"+OK bye, 1 messages left" ]]
-	log_has 'login .*user=alice .*by=localname$'
+	log_has 'login .*user=alice .*by=localname rights=full$'
 	log_says_quits "0 0 1"
 	chmod 0 /home/alice
 	refuses alice

@@ -151,7 +151,7 @@ fails() {
 	list mail.kpopd.test
 	rows 1-2 >"$WORLD/kpopd.hashes"
 	cp -p "$(spool alice)" "$WORLD/kept"
-	dovecot_serve mbox '~/mail' /var/mail/alice
+	dovecot_serve_master mbox '~/mail' /var/mail/alice
 	list -l 'alice*master' --password-file "$WORLD/password" --command \
 	    "openssl s_client -quiet -verify_quiet -verify_return_error \
 	    -CAfile $WORLD/tls/ca.pem -connect mail.kpopd.test:995"
@@ -173,7 +173,7 @@ fails() {
 # alice's messages. Then kpopd does, with MAILBOX for -m. Returns true if kpopd
 # gives Dovecot's ids after an import.
 keeps_ids_of_dovecot() {
-	dovecot_serve "${@:2}"
+	dovecot_serve_master "${@:2}"
 	list -C "$WORLD/tls/ca.pem" -l 'alice*master' --tls \
 	    --password-file "$WORLD/password" mail.kpopd.test
 	dovecot_end
@@ -317,7 +317,7 @@ keeps_ids_of_dovecot() {
 	fails 3 'TOP 2: the server sent nothing for 1 s' \
 	    'sleep 60 if $c eq "TOP 2 0"' -t 1
 	fails 1 'the server did not finish the exchange in time' \
-	    'sleep 60 if $c =~ /^PASS/' -t 1 -l alice \
+	    'sleep 20 if $c =~ /^PASS/' -t 1 -l alice \
 	    --password-file "$WORLD/password"
 	# Long lines of messages are no mistake.
 	fails 3 'QUIT: the server closed the connection .*' \
@@ -460,7 +460,7 @@ lists_are() {
 	lists_are alice
 	user=%u
 	! dovecot_is_new || user=%{user}
-	dovecot_serve mbox '~/mail' "/var/mail/$user"
+	dovecot_serve_master mbox '~/mail' "/var/mail/$user"
 	example kpopc.1 "for user in alice bob"
 	lists_are alice bob
 	example kpopc.1 "kpopc --uidl-map --tls"

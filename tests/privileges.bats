@@ -5,6 +5,11 @@
 load helpers/all
 load helpers/points
 
+setup_file() {
+	server_start
+	begin_replay_cache
+}
+
 teardown() {
 	rm -f /home/alice/.k5login
 	usermod -G '' alice
@@ -177,12 +182,15 @@ marker_bytes() {
 		refusal=$(jailed_in refusal)
 		await 5 '[ -n "${SANITIZER-}" ] ||
 		    [ "$(field "$refusal" Seccomp)" = 2 ]'
+		# The process ends two seconds after its answer.
+		kill -STOP "$refusal"
 		has_nothing "$refusal" "$(id -u kpopd)" "$(id -g kpopd)"
 		# The process has the connection twice, the channel and
 		# /dev/null.
 		[ "$(sockets "$refusal")" -eq 3 ]
 		[ "$(others "$refusal")" -eq 1 ]
 		await 5 '! pgrep -u bob -x kpopd >/dev/null'
+		kill -CONT "$refusal"
 		if [ -z "${SANITIZER-}" ]; then
 			captive "$refusal" "openat -100 / 65536"
 			[ -z "$returned" ]

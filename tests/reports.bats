@@ -15,9 +15,8 @@ setup() {
 }
 
 teardown() {
-	for pid in ${name_server-} ${dovecot-}; do
-		kill "$pid" 2>/dev/null || true
-	done
+	[ -z "${name_server-}" ] || kill "$name_server" 2>/dev/null || true
+	dovecot_end || true
 	if [ -e "$WORLD/resolv.kept" ]; then
 		cp "$WORLD/resolv.kept" /etc/resolv.conf
 		rm "$WORLD/resolv.kept"
@@ -366,65 +365,30 @@ alias_is_resolved_if() {
 }
 
 # dovecot_start: starts Dovecot's POP3 server with AUTH GSSAPI and STLS on port
-# 2110. Sets $dovecot to its pid.
+# 2110.
 dovecot_start() {
-	{
+	tls_make
+	dovecot_serve pop3 2110 < <(
 		dovecot_mail mbox '~/mail' /var/mail/%{user}
 		cat <<-END
-		base_dir = /run/dovecot.reports
-		instance_name = reports
-		protocols = pop3
-		listen = 127.0.0.1
-		log_path = $WORLD/dovecot.log
 		ssl = yes
 		auth_mechanisms = gssapi
 		auth_krb5_keytab = $WORLD/server.keytab
 		auth_gssapi_hostname = "\$ALL"
-		first_valid_uid = 1
 		mail_privileged_group = mail
-		service auth {
-			user = root
-		}
-		service pop3-login {
-			inet_listener pop3 {
-				port = 2110
-			}
-			inet_listener pop3s {
-				port = 0
-			}
-		}
 		END
 		if dovecot_is_new; then
 			cat <<-END
 			ssl_server_cert_file = $WORLD/tls/server.pem
 			ssl_server_key_file = $WORLD/tls/server.key
-			passdb static {
-				fields {
-					nopassword = yes
-				}
-			}
-			userdb passwd {
-			}
 			END
 		else
 			cat <<-END
 			ssl_cert = <$WORLD/tls/server.pem
 			ssl_key = <$WORLD/tls/server.key
-			passdb {
-				driver = static
-				args = nopassword=y
-			}
-			userdb {
-				driver = passwd
-			}
 			END
 		fi
-	} >"$WORLD/dovecot.conf"
-	tls_make
-	dovecot -F -c "$WORLD/dovecot.conf" 3>&- >"$WORLD/dovecot.out" 2>&1 &
-	dovecot=$!
-	await 5 'ss -Hltn sport = 2110 | grep -q .' ||
-	    { cat "$WORLD/dovecot.out" "$WORLD/dovecot.log"; return 1; }
+	)
 }
 
 # When the input in TLS ends, Dovecot closes the connection although it has more

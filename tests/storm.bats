@@ -6,7 +6,7 @@
 load helpers/all
 load helpers/storm
 
-# bats test_tags=fault:9,promise:7
+# bats test_tags=fault:9-1,promise:7
 @test "no message is lost, doubled or restored while procmail, exim and Postfix's locks compete with QUIT" {
 	local n=0 hows=(quit kill) count=240 gap=0.45
 	! long || count=6000 gap=0.6

@@ -152,7 +152,7 @@ main_pid() {
 	fetchmail --nosyslog -f "$WORLD/fetchmailrc"
 	grep -q three "$WORLD/fetched"
 	[ ! -s "$root/var/mail/alice" ]
-	journal_has '^login peer=[^ ]+ user=alice principal=alice@KPOPD\.TEST .*layer=none .*by=localname$'
+	journal_has '^login peer=[^ ]+ user=alice principal=alice@KPOPD\.TEST .*layer=none .*by=localname rights=full$'
 	journal_has '^logout peer=[^ ]+ reason=quit .*deleted=2 left=0 '
 	# In the unit's confinement, no lock and no sandbox has failed.
 	journal | refute grep -E '^(failed|sandbox|fatal)'
@@ -181,7 +181,7 @@ main_pid() {
 	[[ $output == *"+OK 2 "*"+OK bye, 1 messages left"* ]]
 	[ "$(ls "$root/home/alice/Maildir/new")" = 1001.2.mail ]
 	journal_has \
-	    '^login .*user=alice principal=bob@KPOPD\.TEST .*by=k5login$'
+	    '^login .*user=alice principal=bob@KPOPD\.TEST .*by=k5login rights=full$'
 }
 
 # session_by KPOPC-ARGUMENT …: runs a session of alice through kpopc with these

@@ -165,6 +165,28 @@ imported_ids_are_given() {
 	each_format imported_ids_are_given
 }
 
+@test "an import makes no Maildir and changes no mail" {
+	format='maildir+create:~/box'
+	server_stop
+	server_start -m "$format"
+	list one=old1
+	run import
+	[ "$status" -eq 3 ]
+	run report
+	[ "$status" -eq 0 ]
+	[ ! -e /home/alice/box ]
+	format='maildir:~/box'
+	put_all one two
+	tar -C /home/alice -cf "$WORLD/before" box
+	import
+	tar -C /home/alice -cf - box | cmp - "$WORLD/before"
+	format=mbox:/var/mail/%u
+	put_all one two
+	tar -C /var -cf "$WORLD/before" mail
+	import
+	tar -C /var -cf - mail | cmp - "$WORLD/before"
+}
+
 # similar_messages_match: messages that are not identified by their header match
 # by their body, and equal ones in their order.
 similar_messages_match() {
@@ -527,6 +549,29 @@ fails_at() {
 	list three=old3
 	fails_at fsync signal=KILL:when=2
 	ids_are old1 old2 old3
+}
+
+@test "an import that was interrupted while it waits for its list changes nothing" {
+	put_all one
+	ids
+	list one=old1
+	mkfifo "$WORLD/slow"
+	"$KPOPD_BUILD/kpopd" --import-uidl alice -d "$state" <"$WORLD/slow" \
+	    >"$WORLD/out" 2>&1 3>&- &
+	importer=$!
+	exec {slow}>"$WORLD/slow"
+	await 5 'pgrep -x kpopd -u alice >/dev/null'
+	# Meanwhile the mailbox is not locked.
+	ids_are '*'
+	kill -INT $importer
+	wait $importer || true
+	cat "$WORLD/list" >&"$slow"
+	exec {slow}>&-
+	rm "$WORLD/slow"
+	await 10 '! pgrep -x kpopd >/dev/null'
+	cat "$WORLD/out"
+	[ ! -e "$(map)" ]
+	refute ids_are old1
 }
 
 @test "an import with a full disk leaves the earlier map" {

@@ -173,8 +173,9 @@ is_over() {
 	pop_open --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
+	hangs=$(jailed_in tls)
 	pop_ask "PASS x"
-	kill -STOP "$(jailed_in tls)"
+	kill -STOP "$hangs"
 	is_over 10
 	log_has 'logout .*reason=idle'
 	log_has 'fatal .*error="kpopd-tls did not end in time, and was killed"$'

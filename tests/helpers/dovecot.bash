@@ -47,23 +47,63 @@ dovecot_does() {
 	    2>"$WORLD/dovecot.err" || { cat "$WORLD/dovecot.err"; return 1; }
 }
 
-# dovecot_serve mbox|maildir DIRECTORY [INBOX]: starts Dovecot, which serves
-# POP3 on port 110, with STLS, and TLS on port 995. Each account has the
+# dovecot_run PROTOCOL PORT: starts Dovecot with the settings on standard input,
+# for this protocol (pop3 or imap), and waits until it listens on the port. Sets
+# $dovecot to its pid.
+dovecot_run() {
+	{
+		cat
+		printf '%s\n' "base_dir = /run/dovecot.$1" \
+		    "instance_name = $1" "protocols = $1" \
+		    "listen = 127.0.0.1" "log_path = $WORLD/dovecot.log" \
+		    "first_valid_uid = 1"
+	} >"$WORLD/dovecot.conf"
+	chmod 644 "$WORLD/dovecot.conf"
+	dovecot -F -c "$WORLD/dovecot.conf" 3>&- >"$WORLD/dovecot.out" 2>&1 &
+	dovecot=$!
+	await 10 "ss -Hltn sport = $2 | grep -q ." ||
+	    { cat "$WORLD/dovecot.out" "$WORLD/dovecot.log"; return 1; }
+}
+
+# dovecot_listens PROTOCOL PORT TLS-PORT: prints the settings of these ports; 0
+# is none.
+dovecot_listens() {
+	printf '%s\n' "service $1-login {" "inet_listener $1 {" "port = $2" \
+	    "}" "inet_listener $1s {" "port = $3" "}" "}"
+}
+
+# dovecot_serve PROTOCOL PORT: starts a Dovecot that serves POP3 or IMAP (pop3,
+# imap) on this port, with the settings on standard input. It needs no password.
+dovecot_serve() {
+	dovecot_run "$1" "$2" < <(
+		cat
+		dovecot_listens "$1" "$2" 0
+		printf '%s\n' "service auth {" "user = root" "}"
+		if dovecot_is_new; then
+			printf '%s\n' "passdb static {" "fields {" \
+			    "nopassword = yes" "}" "}" "userdb passwd {" "}"
+		else
+			printf '%s\n' "passdb {" "driver = static" \
+			    "args = nopassword=y" "}" "userdb {" \
+			    "driver = passwd" "}"
+		fi
+	)
+}
+
+# dovecot_serve_master mbox|maildir DIRECTORY [INBOX]: starts a Dovecot that
+# serves POP3 on port 110, with STLS, and TLS on port 995. Each account has the
 # password "none". The master user "master" has the password "secret", and logs
 # in as alice with the name "alice*master". $dovecot_settings has further lines
 # of the configuration.
-dovecot_serve() {
+dovecot_serve_master() {
 	printf 'master:{PLAIN}secret\n' >"$WORLD/dovecot.masters"
-	{
+	chmod 755 "$WORLD"
+	chmod 644 "$WORLD/dovecot.masters"
+	dovecot_run pop3 995 < <(
 		dovecot_mail "$@"
-		printf '%s\n' "base_dir = $WORLD/dovecot.run" \
-		    "log_path = $WORLD/dovecot.log" "protocols = pop3" \
-		    "listen = 127.0.0.1" "first_valid_uid = 1" \
-		    "mail_privileged_group = mail" "ssl = yes" \
-		    "auth_master_user_separator = *" "service pop3-login {" \
-		    "inet_listener pop3 {" "port = 110" "}" \
-		    "inet_listener pop3s {" "port = 995" "}" "}" \
-		    "${dovecot_settings-}"
+		dovecot_listens pop3 110 995
+		printf '%s\n' "mail_privileged_group = mail" "ssl = yes" \
+		    "auth_master_user_separator = *" "${dovecot_settings-}"
 		if dovecot_is_new; then
 			printf '%s\n' \
 			    "ssl_server_cert_file = $WORLD/tls/server.pem" \
@@ -80,19 +120,14 @@ dovecot_serve() {
 			    "driver = static" "args = password=none" "}" \
 			    "userdb {" "driver = passwd" "}"
 		fi
-	} >"$WORLD/dovecot.conf"
-	chmod 755 "$WORLD"
-	chmod 644 "$WORLD"/dovecot.{conf,masters}
-	/usr/sbin/dovecot -F -c "$WORLD/dovecot.conf" 3>&- \
-	    >"$WORLD/dovecot.err" 2>&1 &
-	dovecot_pid=$!
-	await 10 'ss -Hltn sport = 995 | grep -q .' ||
-	    { cat "$WORLD"/dovecot.{err,log} >&2; return 1; }
+	)
 }
 
-# dovecot_end: ends the Dovecot that dovecot_serve has started.
+# dovecot_end: ends the Dovecot of dovecot_run, and its processes, if it runs.
 dovecot_end() {
-	[ -n "${dovecot_pid-}" ] || return 0
-	kill "$dovecot_pid" 2>/dev/null || true
-	await 10 '! ss -Hltn "sport = 110 or sport = 995" | grep -q .'
+	[ -n "${dovecot-}" ] || return 0
+	kill "$dovecot" 2>/dev/null || true
+	wait "$dovecot" 2>/dev/null || true
+	dovecot=
+	await 10 '! pgrep -x "imap|pop3" >/dev/null'
 }

@@ -112,7 +112,7 @@ old_dovecot() {
 	else
 		settings+=$'\ndisable_plaintext_auth = no'
 	fi
-	dovecot_settings=$settings dovecot_serve "$1" $place
+	dovecot_settings=$settings dovecot_serve_master "$1" $place
 }
 
 # old_stop: ends the servers.

@@ -72,6 +72,15 @@ server_under() {
 	xinetd_run
 }
 
+# listener_start [KPOPD-OPTION ...]: starts xinetd, which waits for connections
+# and starts the listener at the first one.
+listener_start() {
+	server_configure "$@"
+	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
+	    -e '/per_source\|instances\|flags/d' "$WORLD/xinetd.conf"
+	xinetd_run
+}
+
 # xinetd_run: starts xinetd with $WORLD/xinetd.conf.
 xinetd_run() {
 	if [ -n "${SANITIZER-}" ]; then

@@ -33,6 +33,7 @@
 #include "tests/unit/check.h"
 
 static bool is_full;
+static int full_error = ENOSPC; /* of write and pwrite while is_full is set */
 static time_t up; /* seconds since the boot; if 0, the real ones */
 /* the number of lines that this process and the brokers have logged */
 static volatile int *lines;
@@ -61,6 +62,29 @@ __wrap_clock_gettime(clockid_t clock, struct timespec *t)
 	return result;
 }
 
+/* What another program writes into its dotlock just before the next read. */
+static const char *late;
+
+ssize_t __real_read(int, void *, size_t);
+ssize_t __wrap_read(int, void *, size_t);
+
+ssize_t
+__wrap_read(int fd, void *to, size_t size)
+{
+	struct stat own, named;
+	int file;
+
+	if (late != NULL && fstat(fd, &own) == 0 &&
+	    stat(dotlock, &named) == 0 && own.st_ino == named.st_ino) {
+		size_t n = strlen(late);
+
+		CHECK((file = open(dotlock, O_WRONLY | O_CLOEXEC)) != -1 &&
+		    write(file, late, n) == (ssize_t)n && close(file) == 0);
+		late = NULL;
+	}
+	return __real_read(fd, to, size);
+}
+
 ssize_t __real_write(int, const void *, size_t);
 ssize_t __wrap_write(int, const void *, size_t);
 
@@ -69,7 +93,7 @@ __wrap_write(int fd, const void *from, size_t size)
 {
 	if (!is_full)
 		return __real_write(fd, from, size);
-	errno = ENOSPC;
+	errno = full_error;
 	return -1;
 }
 
@@ -81,7 +105,7 @@ __wrap_pwrite(int fd, const void *from, size_t size, off_t at)
 {
 	if (!is_full || size == 0)
 		return __real_pwrite(fd, from, size, at);
-	errno = ENOSPC;
+	errno = full_error;
 	return -1;
 }
 
@@ -453,7 +477,7 @@ full_disk_signs_nothing(void)
 static void
 take_over(void)
 {
-	struct lock_session l = { .fd = -1 };
+	struct lock_session l = { .fd = -1 }, second = { .fd = -1 };
 	char name[80];
 	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int other = open_file(spool), copy;
@@ -462,6 +486,17 @@ take_over(void)
 	CHECK((copy = fcntl(l.fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	CHECK(!lock_session_kept(state, -1) &&
 	    !lock_session_kept(state, other) && lock_session_kept(state, copy));
+	/*
+	 * If the session that is asked to end has already closed the FIFO, that
+	 * is not worth a line of the log.
+	 */
+	CHECK(pwrite(l.fd, "a@B", 3, 0) == 3);
+	is_full = true, full_error = EPIPE, *lines = 0;
+	CHECK(lock_session(state, "a@B", &second) == -1 && errno == EAGAIN &&
+	    *lines == 0);
+	full_error = EACCES;
+	CHECK(lock_session(state, "a@B", &second) == -1 && *lines > 0);
+	is_full = false, full_error = ENOSPC, *lines = 0;
 	/* The lock can be released while a copy of its descriptor is open. */
 	lock_session_release(&l);
 	CHECK(lock_session(state, NULL, &l) == 0 &&
@@ -677,6 +712,27 @@ stale_locks(void)
 }
 
 /*
+ * A program makes its dotlock and then writes into it. If the broker looks in
+ * between, the file is a lock that is not stale.
+ */
+static void
+half_written(void)
+{
+	pid_t pid;
+	int channel;
+
+	put_dotlock("", 0, 0);
+	late = "1:mail.kpopd.test";
+	*lines = 0;
+	channel = start_broker(spool, -1, &pid);
+	CHECK(ask(channel, 'L') == EAGAIN && *lines == 0);
+	CHECK(ask(channel, 'L') == EAGAIN && *lines == 0);
+	CHECK(unlink(dotlock) == 0 && ask(channel, 'L') == 0);
+	end_broker(channel, pid);
+	late = NULL;
+}
+
+/*
  * An empty file of another ordinary user may be a mailbox, so it is not
  * removed.
  */
@@ -828,6 +884,7 @@ main(void)
 	take_over();
 	identities();
 	stale_locks();
+	half_written();
 	owners();
 	obstacles();
 	full_disks();

@@ -1,6 +1,6 @@
 /*
- * Tests options-file.c with files that have every kind of mistake, and with
- * things that are no files.
+ * Tests root-file.c and options-file.c with files that have every kind of
+ * mistake, and with things that are no files.
  *
  * Runs as any user: that user's files seem to belong to root (owner.c). The
  * linker replaces pread by the function below (--wrap).
@@ -18,11 +18,14 @@
 #include <unistd.h>
 
 #include "options-file.h"
+#include "root-file.h"
 #include "tests/unit/check.h"
 #include "tests/unit/owner.h"
 
+#define MOST (OPTIONS_FILE_KIB << 10) /* bytes of the largest file */
+
 static char path[] = "/tmp/kpopd-options.XXXXXX";
-static struct options_file file;
+static struct root_file file;
 /* Called once, after the first bytes of the file were read. */
 static void (*meanwhile)(void);
 
@@ -54,13 +57,21 @@ put(const void *text, size_t n)
 	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
 }
 
+/* Reads the file, which may be absent if optional is true. */
+static bool
+reads(bool optional)
+{
+	root_file_free(&file);
+	return root_file_read(&file, path, OPTIONS_FILE_KIB, optional);
+}
+
 /* Returns true if the file is refused, in this line and for this reason. */
 static bool
 is_refused(unsigned line, const char *reason)
 {
 	const char *word, *argument;
 
-	if (options_file_read(&file, path, true))
+	if (reads(true))
 		while (options_file_next(&file, &word, &argument) &&
 		    word != NULL)
 			;
@@ -100,12 +111,12 @@ lines(void)
 	CHECK(is_refused(9, "the last line has no line feed"));
 	PUT("\n# c\n\t # c\n  a-1  b  # c \t\n \t\nB\n\tc\t\"\\ %u\xff\n d "
 	    "\n#\n");
-	CHECK(options_file_read(&file, path, false));
+	CHECK(reads(false));
 	CHECK(is_next(4, "a-1", "b  # c") && is_next(6, "B", NULL));
 	CHECK(is_next(7, "c", "\"\\ %u\xff") && is_next(8, "d", NULL));
 	CHECK(is_end());
 	PUT("\n");
-	CHECK(options_file_read(&file, path, false) && is_end());
+	CHECK(reads(false) && is_end());
 	PUT("#");
 	CHECK(is_refused(1, "the last line has no line feed"));
 }
@@ -149,23 +160,23 @@ mistakes(void)
 static void
 sizes(void)
 {
-	static char text[OPTIONS_FILE_MOST + 1];
+	static char text[MOST + 1];
 
 	memset(text, 'x', sizeof(text));
 	memcpy(text, "a ", 2);
-	text[OPTIONS_FILE_MOST - 1] = '\n';
-	put(text, OPTIONS_FILE_MOST);
-	CHECK(options_file_read(&file, path, true));
-	text[OPTIONS_FILE_MOST - 1] = '\0';
+	text[MOST - 1] = '\n';
+	put(text, MOST);
+	CHECK(reads(true));
+	text[MOST - 1] = '\0';
 	CHECK(is_next(1, "a", text + 2) && is_end());
 	put(text, sizeof(text));
 	CHECK(is_refused(0, "it has more than 64 KiB"));
 	CHECK(truncate(path, (off_t)1 << 30) == 0);
 	CHECK(is_refused(0, "it has more than 64 KiB"));
 	memset(text, '\n', sizeof(text));
-	put(text, OPTIONS_FILE_MOST);
-	CHECK(options_file_read(&file, path, true) && is_end());
-	CHECK(file.line == OPTIONS_FILE_MOST);
+	put(text, MOST);
+	CHECK(reads(true) && is_end());
+	CHECK(file.line == MOST);
 }
 
 static void
@@ -177,7 +188,7 @@ rights(void)
 	owner_of_file = 0;
 	CHECK(chmod(path, 0664) == 0 && is_refused(0, "others than root may"));
 	CHECK(chmod(path, 0646) == 0 && is_refused(0, "others than root may"));
-	CHECK(chmod(path, 0755) == 0 && options_file_read(&file, path, true));
+	CHECK(chmod(path, 0755) == 0 && reads(true));
 	CHECK(is_next(1, "a", NULL) && is_end());
 }
 
@@ -188,8 +199,8 @@ other_types(void)
 	char target[sizeof(path) + 2];
 
 	CHECK(unlink(path) == 0);
-	CHECK(options_file_read(&file, path, true) && is_end());
-	CHECK(!options_file_read(&file, path, false));
+	CHECK(reads(true) && is_end());
+	CHECK(!reads(false));
 	CHECK(strcmp(file.problem, "No such file or directory") == 0);
 	CHECK(mkfifo(path, 0600) == 0);
 	CHECK(is_refused(0, "it is not a regular file"));
@@ -204,7 +215,7 @@ other_types(void)
 	CHECK(unlink(path) == 0 && symlink(target, path) == 0);
 	CHECK(is_refused(0, "No such file or directory"));
 	PUT("a\n");
-	CHECK(options_file_read(&file, path, true) && is_next(1, "a", NULL));
+	CHECK(reads(true) && is_next(1, "a", NULL));
 	owner_of_file = 1;
 	CHECK(is_refused(0, "it does not belong to root"));
 	owner_of_file = 0;
@@ -236,7 +247,7 @@ absence(void)
 
 	PUT("a\n");
 	rewrite_beside();
-	CHECK(options_file_read(&file, path, true) && is_next(1, "a", NULL));
+	CHECK(reads(true) && is_next(1, "a", NULL));
 	CHECK(wait(&status) != -1 && status == 0);
 }
 
@@ -263,7 +274,7 @@ growth(void)
 	append_later();
 	CHECK(is_refused(0, "it changed while it was read"));
 	CHECK(wait(&status) != -1 && status == 0);
-	CHECK(options_file_read(&file, path, true));
+	CHECK(reads(true));
 	CHECK(is_next(1, "a", NULL) && is_next(2, "b", NULL) && is_end());
 }
 
@@ -286,7 +297,7 @@ links(void)
 	PUT("a\n");
 	usleep(20000); /* the kernel's clock has ticked */
 	meanwhile = link_file;
-	CHECK(options_file_read(&file, path, true) && is_next(1, "a", NULL));
+	CHECK(reads(true) && is_next(1, "a", NULL));
 	CHECK(unlink(other) == 0);
 }
 

@@ -1,9 +1,9 @@
 /*
- * Reads the networks of the proxies, and finds whether an address is in one.
+ * Reads a list of networks, and finds whether an address is in one of them.
  *
- * Runs as root in main, the listener and the monitor. Pure computation. A PROXY
- * header is trusted only from these networks, which the administrator lists
- * with -x.
+ * Runs as root in main, the listener and the monitor. Pure computation. The
+ * administrator lists networks with -x, as those of proxies, and in the access
+ * file.
  */
 #include "config.h"
 
@@ -13,16 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxies.h"
+#include "networks.h"
 
 #define IPV4_BITS 32
 #define IPV6_BITS 128
+#define MAPPED_BITS (IPV6_BITS - IPV4_BITS) /* of ::ffff:0:0/96 */
 
 /*
  * Reads one address, network or "local", of n bytes of text. Returns 0 or -1.
  */
 static int
-read_network(struct proxy_network *net, const char *text, size_t n)
+read_network(struct network *net, const char *text, size_t n)
 {
 	char copy[64], *slash;
 	const char *problem = NULL;
@@ -33,7 +34,7 @@ read_network(struct proxy_network *net, const char *text, size_t n)
 		return -1;
 	memcpy(copy, text, n);
 	copy[n] = '\0';
-	*net = (struct proxy_network){ .local = strcmp(copy, "local") == 0 };
+	*net = (struct network){ .local = strcmp(copy, "local") == 0 };
 	if (net->local)
 		return 0;
 	if ((slash = strchr(copy, '/')) != NULL)
@@ -52,14 +53,14 @@ read_network(struct proxy_network *net, const char *text, size_t n)
 }
 
 int
-proxies_read(struct proxies *p, const char *text)
+networks_read(struct networks *list, const char *text)
 {
-	p->count = 0;
+	list->count = 0;
 	for (;;) {
 		size_t n = strcspn(text, ",");
 
-		if (p->count == PROXIES_MAX ||
-		    read_network(&p->networks[p->count++], text, n) == -1)
+		if (list->count == NETWORKS_MAX ||
+		    read_network(&list->networks[list->count++], text, n) == -1)
 			return -1;
 		if (text[n] == '\0')
 			return 0;
@@ -67,27 +68,35 @@ proxies_read(struct proxies *p, const char *text)
 	}
 }
 
-/* Returns true if the first bits of the address are the network's. */
+/*
+ * Returns true if the first bits of the address are the network's. An IPv4
+ * address is in no larger network of IPv6: "::/0" means IPv6.
+ */
 static bool
-is_in_network(const struct proxy_network *net, const unsigned char address[16])
+is_in_network(const struct network *net, const unsigned char address[16])
 {
+	static const unsigned char four[MAPPED_BITS / 8] = {
+		[10] = 0xff, [11] = 0xff
+	};
 	int whole = net->bits / 8, rest = net->bits % 8;
 
+	if (net->bits < MAPPED_BITS && memcmp(address, four, sizeof(four)) == 0)
+		return false;
 	return memcmp(net->address, address, (size_t)whole) == 0 &&
 	    (rest == 0 ||
 		((net->address[whole] ^ address[whole]) >> (8 - rest)) == 0);
 }
 
 bool
-proxies_include(const struct proxies *p, const struct sockaddr_storage *a)
+networks_include(const struct networks *list, const struct sockaddr_storage *a)
 {
 	unsigned char address[16] = { 0 };
 	bool is_local = a->ss_family == AF_UNIX;
 
 	if (!is_local && !address_bytes(a, address))
 		return false;
-	for (int i = 0; i < p->count; i++) {
-		const struct proxy_network *net = &p->networks[i];
+	for (int i = 0; i < list->count; i++) {
+		const struct network *net = &list->networks[i];
 
 		if (is_local ? net->local :
 			       !net->local && is_in_network(net, address))
