@@ -64,7 +64,7 @@ class Books:
 
     def __init__(self):
         self.lock = threading.RLock()
-        self.text, self.state, self.uidl, self.owner = {}, {}, {}, {}
+        self.text, self.uidl, self.owner = {}, {}, {}
         self.delivered, self.archived = set(), set()
         self.doomed, self.gone, self.refused = {}, {}, {}
         self.history = {}
@@ -464,7 +464,7 @@ class Doveadm(Actor):
             stderr=subprocess.DEVNULL,
         ).returncode
         books.op('doveadm ' + command)
-        books.tell(list(books.text), 'doveadm ' + command)
+        books.tell(books.certain(), 'doveadm ' + command)
         if status:
             books.note('doveadm %s ended with %d' % (command, status))
         pause(self.dice, 1)
@@ -479,7 +479,7 @@ class Kpop(Actor):
 
     def __init__(self, name):
         super().__init__(name)
-        self.failures, self.other = 0, False
+        self.failures = 0
 
     def line(self):
         while b'\n' not in self.got:
@@ -520,7 +520,7 @@ class Kpop(Actor):
         )
         if 'kill' in without:
             kind = kind.split()[-1].replace('kill', 'look')
-        self.got, self.left, failure = b'', False, None
+        self.got, failure = b'', None
         self.client = subprocess.Popen(
             [os.environ['KPOPC'], 'mail.kpopd.test'],
             stdin=subprocess.PIPE,
