@@ -239,6 +239,8 @@ read_access_line(char *text, struct access_line *line,
 			return "deny has no condition";
 		else if ((mistake = read_condition(word, conditions)) != NULL)
 			return mistake;
+	line->has_conditions =
+	    conditions->tls || conditions->layer || conditions->from;
 	return NULL;
 }
 

@@ -67,6 +67,7 @@ struct access_line {
 	const char *principal;
 	const char *user; /* "*": every user */
 	enum access_right right;
+	bool has_conditions;
 };
 
 /*

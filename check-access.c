@@ -107,11 +107,12 @@ print_rule(void *self, const struct access_line *line)
 	struct check *c = self;
 	const char *account = c->account.name;
 
-	if (strcmp(line->user, account) == 0)
+	if (strcmp(line->user, account) == 0 || strcmp(line->user, "*") == 0)
 		check_ok(c, "access", line->principal,
-		    "line %u: it may %slog in as %s%s", line->number,
+		    "line %u: it may %slog in as %s%s%s", line->number,
 		    line->right == ACCESS_DENIED ? "not " : "", account,
-		    line->right == ACCESS_READ ? ", and remove nothing" : "");
+		    line->right == ACCESS_READ ? ", and remove nothing" : "",
+		    line->has_conditions ? ", under conditions" : "");
 }
 
 void
