@@ -98,10 +98,10 @@ fails() {
 		log_has 'logout .*retrieved=0 .*deleted=0 '
 	done
 	# The mailbox has ids of each kind, and messages that were read whole.
-	rows 3 >"$WORLD/ids"
-	grep -Ec '^.{22}$' "$WORLD/ids"
-	grep -E '^.{39}$' "$WORLD/ids" >/dev/null
-	grep -E '^.{39}\.2$' "$WORLD/ids" >/dev/null
+	rows 3 >"$WORLD/listed"
+	grep -Ec '^.{22}$' "$WORLD/listed"
+	grep -E '^.{39}$' "$WORLD/listed" >/dev/null
+	grep -E '^.{39}\.2$' "$WORLD/listed" >/dev/null
 	count=$(rows 2 | grep -c '^-$')
 	[ "$count" -gt 800 ]
 	[ "$count" -lt 1150 ]
@@ -109,7 +109,7 @@ fails() {
 	server_stop
 	server_start
 	pop alice UIDL QUIT | sed -n 's/^[0-9]* \([^ ]*\)$/\1/p' |
-	    cmp - "$WORLD/ids"
+	    cmp - "$WORLD/listed"
 }
 
 @test "kpopc --uidl-map has the hashes of kpopd's own ids for each boundary file" {
@@ -184,17 +184,17 @@ keeps_ids_of_dovecot() {
 	grep 'with an id of the other server: 500 of 500 messages' \
 	    "$WORLD/output"
 	pop alice UIDL QUIT | sed -n 's/^[0-9]* \([^ ]*\)$/\1/p' \
-	    >"$WORLD/ids"
-	rows 3 | sort >"$WORLD/ids.dovecot"
-	[ "$(wc -l <"$WORLD/ids")" -eq 500 ]
-	sort "$WORLD/ids" | cmp - "$WORLD/ids.dovecot"
+	    >"$WORLD/listed"
+	rows 3 | sort >"$WORLD/listed.dovecot"
+	[ "$(wc -l <"$WORLD/listed")" -eq 500 ]
+	sort "$WORLD/listed" | cmp - "$WORLD/listed.dovecot"
 }
 
 @test "after kpopd --import-uidl of Dovecot's list, kpopd gives all messages Dovecot's ids, in mbox and Maildir" {
 	varied 500 mbox clean | store alice
 	server_start
 	keeps_ids_of_dovecot mbox:/var/mail/%u mbox '~/mail' /var/mail/alice
-	rows 3 | cmp - "$WORLD/ids"
+	rows 3 | cmp - "$WORLD/listed"
 	server_stop
 	server_start -m maildir:~/Maildir
 	mkdir -p /home/alice/Maildir/{cur,new,tmp}
