@@ -673,7 +673,8 @@ access() {
 	    'carol@KPOPD.TEST * deny' 'bob@KPOPD.TEST bob full'
 	examine
 	says 'ok    access alice@KPOPD.TEST: line 1: it may log in as alice, and remove nothing, under conditions$'
-	says 'ok    access carol@KPOPD.TEST: line 2: it may not log in as alice$'
+	says \
+	    'ok    access carol@KPOPD.TEST: line 2: it may not log in as alice$'
 	lacks 'ok    access bob@'
 	says 'ok    principal alice@KPOPD.TEST: it may log in as alice, by line 1 of the access file, to remove nothing$'
 	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, because .k5login names it$'
