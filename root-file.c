@@ -2,8 +2,8 @@
  * Reads a configuration file of root's into memory, and finds its lines.
  *
  * Runs as root: in main and in the listener at SIGHUP, before the process reads
- * anything from the client, and in the monitor. Whoever can change such a file
- * can let themselves in. So the file is refused unless it belongs to root and
+ * anything from the client, and in the monitor. A user who can change such a
+ * file can let anybody in. So the file is refused unless it belongs to root and
  * no other user may write it.
  *
  * A file that an editor is writing must not count as one with fewer lines: the

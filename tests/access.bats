@@ -19,6 +19,8 @@ setup() {
 }
 
 teardown() {
+	pop_close 2>/dev/null || true
+	pkill -KILL -x socat || true
 	# A listener would outlive its sessions.
 	[ -z "${listens-}" ] || server_stop
 	rm -rf /etc/kpopd.access* /home/alice/.k5login "$box"

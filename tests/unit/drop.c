@@ -30,8 +30,8 @@ drop_directory(void)
 	return top;
 }
 
-enum drop_error
-drop_begin(struct maildrop *drop, const char *where)
+static enum drop_error
+begin_session(struct maildrop *drop, const char *where, bool read_only)
 {
 	static struct lock_plan locks;
 	static struct mailboxes boxes;
@@ -39,10 +39,23 @@ drop_begin(struct maildrop *drop, const char *where)
 
 	CHECK(lock_plan_read(&locks, "fcntl") == 0);
 	CHECK(mailboxes_read(&boxes, where) == 0);
+	boxes.read_only = read_only;
 	CHECK(mkdirat(top, "state", 0700) == 0 || errno == EEXIST);
 	CHECK((state = openat(top, "state", O_RDONLY | O_DIRECTORY)) != -1);
 	return maildrop_open(drop, &boxes,
 	    mailboxes_path(&boxes, "user", directory), state, &locks);
+}
+
+enum drop_error
+drop_begin(struct maildrop *drop, const char *where)
+{
+	return begin_session(drop, where, false);
+}
+
+enum drop_error
+drop_begin_read_only(struct maildrop *drop, const char *where)
+{
+	return begin_session(drop, where, true);
 }
 
 void

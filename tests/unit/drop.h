@@ -27,6 +27,9 @@ int drop_directory(void);
  */
 enum drop_error drop_begin(struct maildrop *drop, const char *where);
 
+/* As drop_begin, but the session may change nothing in the mailbox. */
+enum drop_error drop_begin_read_only(struct maildrop *drop, const char *where);
+
 /*
  * Checks that a client gets message n as the text *want after it has removed
  * the dot-stuffing. Checks that LIST reports the size of *want.

@@ -210,6 +210,12 @@ other_types(void)
 	CHECK(is_refused(0, "it is not a regular file"));
 	CHECK(unlink(path) == 0 && symlink(path, path) == 0);
 	CHECK(is_refused(0, "Too many levels of symbolic links"));
+	/* A path that cannot be followed is not an absent file, either. */
+	CHECK(unlink(path) == 0);
+	PUT("a\n");
+	snprintf(target, sizeof(target), "%s/x", path);
+	CHECK(!root_file_read(&file, target, OPTIONS_FILE_KIB, true) &&
+	    strcmp(file.problem, "Not a directory") == 0);
 	/* A link to nothing is not an absent file. */
 	snprintf(target, sizeof(target), "%s.t", path);
 	CHECK(unlink(path) == 0 && symlink(target, path) == 0);

@@ -369,6 +369,26 @@ absent_is_empty(void)
 	CHECK(begin_at(&drop, "no/where") == DROP_FAILED);
 }
 
+/* A session that may only read removes nothing, and still reads everything. */
+static void
+read_only_removes_nothing(void)
+{
+	struct model m = fresh(MOST);
+	struct maildrop drop;
+	char where[64];
+	size_t removed;
+
+	snprintf(where, sizeof(where), "%s:%%h/%s", format->word, format->name);
+	CHECK(drop_begin_read_only(&drop, where) == DROP_OK);
+	CHECK(drop.count == MOST && drop.read_only);
+	for (size_t n = 1; n <= MOST; n++) {
+		drop_check_message(&drop, n, &mails[n - 1].sent);
+		maildrop_mark(&drop, n);
+	}
+	CHECK(maildrop_commit(&drop, &removed) == DROP_DENIED && removed == 0);
+	check(&m);
+}
+
 /*
  * A new state directory is synced. Without the sync, a power failure could lose
  * the directory and the journal in it.
@@ -414,6 +434,7 @@ main(void)
 		format = &formats[i];
 		every_subset_can_be_removed();
 		marks_alone_remove_nothing();
+		read_only_removes_nothing();
 		mail_that_arrives_stays();
 		others_may_remove_meanwhile();
 		removed_messages_are_not_read();
