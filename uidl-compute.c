@@ -10,10 +10,10 @@
  * IMAP servers keep the uids of an mbox in its messages. The first header, of
  * the internal message or of message 1, has X-IMAPbase or X-IMAP: the
  * uidvalidity, and the last uid that was given. Each message has its uid in
- * X-UID. Dovecot and c-client give a message without a valid X-UID the next
- * uid. If such messages are the last ones, they are new, and get these uids
- * here, too. If another message follows that has a valid uid, a program has
- * removed or replaced the field. Its value is then unknown.
+ * X-UID. Dovecot and c-client write X-UID at the end of the session that has
+ * first seen the message. A message without a valid X-UID is therefore new, or
+ * a program has removed or replaced the field. It gets no computed id: the next
+ * uid may be the id of a message that is gone.
  */
 #include "config.h"
 
@@ -210,20 +210,6 @@ read_all_numbers(const struct computation *c, struct trace *front,
 	return error;
 }
 
-/* Gives the messages after the last one with a uid the next uids. */
-static void
-number_new_messages(const struct computation *c, const struct trace *front,
-    struct number *numbers)
-{
-	size_t first = c->count;
-	uint32_t next = front->last;
-
-	while (first > 0 && numbers[first - 1].uid == 0)
-		first--;
-	for (; first < c->count && next < TRACE_UID_MOST; first++)
-		numbers[first].uid = ++next;
-}
-
 /* Finds the ids of an mbox that are made by a format. */
 static enum drop_error
 compute_from_numbers(struct computation *c)
@@ -236,8 +222,6 @@ compute_from_numbers(struct computation *c)
 	if (numbers == NULL)
 		fatal("numbers of %zu messages", c->count);
 	error = read_all_numbers(c, &front, numbers);
-	if (error == DROP_OK && front.validity != 0)
-		number_new_messages(c, &front, numbers);
 	for (size_t i = 0; error == DROP_OK && i < c->count; i++) {
 		const struct scheme_values values = {
 			.uid = numbers[i].uid,
