@@ -104,7 +104,7 @@ struct store_ops {
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
 	/*
 	 * The sources of ids (1u << enum scheme_source) that old_ids knows.
-	 * maildrop-uidl.c finds the others in the messages.
+	 * uidl-compute.c finds the others in the messages.
 	 */
 	unsigned id_sources;
 	/*
