@@ -452,6 +452,27 @@ test_once(void)
 }
 
 /*
+ * If the map cannot be written, as on a full disk, only a removal of all
+ * messages is possible. It leaves no message whose id would change.
+ */
+static void
+test_no_map(void)
+{
+	struct maildrop drop;
+	size_t removed;
+
+	put_file("mbox",
+	    FROM "X-IMAPbase: 5 7\nX-UID: 6\n\n1\n\n" FROM "X-UID: 7\n\n2\n");
+	CHECK(mkdirat(top, "state/uidl.tmp", 0700) == 0);
+	CHECK(open_with(&drop, "mbox:~/mbox", "dovecot") == DROP_FAILED);
+	maildrop_mark(&drop, 1);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_FAILED && removed == 0);
+	maildrop_mark(&drop, 2);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 2);
+	CHECK(unlinkat(top, "state/uidl.tmp", AT_REMOVEDIR) == 0);
+}
+
+/*
  * If the map is lost, another computation gives the same ids. A new message has
  * its own id, which is never that of a message that is gone.
  */
@@ -539,6 +560,7 @@ main(void)
 	test_courier_list();
 	test_replaced_list();
 	test_once();
+	test_no_map();
 	test_lost_map();
 	test_pieces();
 	return drop_clean_up();
