@@ -458,11 +458,13 @@ test_once(void)
 static void
 test_no_map(void)
 {
+	static struct uidl_scheme scheme;
 	struct maildrop drop;
 	size_t removed;
 
 	put_file("mbox",
 	    FROM "X-IMAPbase: 5 7\nX-UID: 6\n\n1\n\n" FROM "X-UID: 7\n\n2\n");
+	CHECK(scheme_read(&scheme, "dovecot") == 0);
 	CHECK(mkdirat(top, "state/uidl.tmp", 0700) == 0);
 	CHECK(open_with(&drop, "mbox:~/mbox", "dovecot") == DROP_FAILED);
 	maildrop_mark(&drop, 1);
@@ -470,6 +472,14 @@ test_no_map(void)
 	maildrop_mark(&drop, 2);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 2);
 	CHECK(unlinkat(top, "state/uidl.tmp", AT_REMOVEDIR) == 0);
+	/* A damaged map, which only a person can remove, stops no removal. */
+	put_file("mbox", FROM "X-UID: 6\n\n1\n\n" FROM "X-UID: 7\n\n2\n");
+	put_file("state/uidl", "x\n");
+	CHECK(drop_begin(&drop, "mbox:~/mbox") == DROP_OK);
+	maildrop_compute_ids(&drop, &scheme);
+	CHECK(maildrop_load_ids(&drop) == DROP_DENIED);
+	maildrop_mark(&drop, 1);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 }
 
 /*
