@@ -180,6 +180,25 @@ read_prologue(const struct computation *c, struct trace *front)
 }
 
 /*
+ * Checks that the mailbox still has this uidvalidity. Otherwise the other
+ * server runs, and has given messages new uids while they were read.
+ */
+static enum drop_error
+check_validity(const struct computation *c, uint32_t validity)
+{
+	struct trace h;
+	enum drop_error error = read_prologue(c, &h);
+
+	if (error != DROP_OK || h.validity == validity)
+		return error;
+	trace_begin(&h, TRACE_DOVECOT, true);
+	error = read_message_header(c, 0, &h);
+	if (error == DROP_OK && h.validity != validity)
+		error = DROP_CHANGED;
+	return error == DROP_OK ? error : refuse_message(0, error);
+}
+
+/*
  * Reads the numbers of all messages. Stores in *front the header that has the
  * uidvalidity.
  */
@@ -207,7 +226,9 @@ read_all_numbers(const struct computation *c, struct trace *front,
 		if (front->validity == 0 && scheme_uses(c->scheme, "uv"))
 			break;
 	}
-	return error;
+	return error == DROP_OK && front->validity != 0 ?
+	    check_validity(c, front->validity) :
+	    error;
 }
 
 /* Finds the ids of an mbox that are made by a format. */

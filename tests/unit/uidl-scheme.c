@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "store.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 #include "uidl-trace.h"
@@ -233,6 +234,53 @@ test_forged_numbers(void)
 	    FROM "X-IMAPbase: 5 7\nX-UID: 7\n\na\n\n" FROM
 		 "X-UID: 7\n\nb\n\n" FROM "X-UID: 2\n\nc\n");
 	CHECK_MBOX("dovecot", "0000000700000005", OWN, OWN);
+}
+
+static const struct store_ops *real_store;
+
+/* Before message 2 is read, Dovecot gives all messages new numbers. */
+static enum drop_error
+fetch_renumbered(void *box, size_t i, struct span *s)
+{
+	static const char text[] =
+	    FROM "X-IMAPbase: 9 2\nX-UID: 1\nSubject: 1\n\na\n\n" FROM
+		 "X-UID: 2\nSubject: 2\n\nb\n";
+	int fd;
+
+	if (i == 1) {
+		fd = openat(top, "mbox", O_WRONLY);
+		CHECK(fd != -1 &&
+		    file_write(fd, text, sizeof(text) - 1, 0) == 0 &&
+		    close(fd) == 0);
+	}
+	return real_store->fetch(box, i, s);
+}
+
+/*
+ * A uid never comes from another numbering than the uidvalidity: together they
+ * could be the id of a message that is gone.
+ */
+static void
+test_renumbering(void)
+{
+	static struct uidl_scheme scheme;
+	struct store_ops racing;
+	struct maildrop drop;
+
+	put_file("state/uidl", NULL);
+	put_file("mbox",
+	    FROM "X-IMAPbase: 5 7\nX-UID: 1\nSubject: 1\n\na\n\n" FROM
+		 "X-UID: 7\nSubject: 2\n\nb\n");
+	CHECK(scheme_read(&scheme, "dovecot:%v.%u") == 0);
+	CHECK(drop_begin(&drop, "mbox:~/mbox") == DROP_OK);
+	real_store = drop.store;
+	racing = *real_store;
+	racing.fetch = fetch_renumbered;
+	drop.store = &racing;
+	maildrop_compute_ids(&drop, &scheme);
+	CHECK(maildrop_load_ids(&drop) == DROP_FAILED);
+	CHECK(faccessat(top, "state/uidl", F_OK, 0) == -1);
+	CHECK_MBOX("dovecot:%v.%u", "9.1", "9.2");
 }
 
 /* X-IMAPbase that is not one. */
@@ -562,6 +610,7 @@ main(void)
 	test_formats();
 	test_numbers();
 	test_forged_numbers();
+	test_renumbering();
 	test_bad_bases();
 	test_hashes();
 	test_x_uidl();
