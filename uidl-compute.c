@@ -93,8 +93,8 @@ read_span(const struct computation *c, struct span *s, struct trace *h)
 
 /*
  * Reads the header of message i. *h is what trace_begin and trace_accept have
- * made of it. If the disk cannot read the message, the header is empty. Returns
- * DROP_OK, DROP_CHANGED, or an error with errno.
+ * made of it. If the disk cannot read the message, the header is empty, unless
+ * all ids depend on it. Returns DROP_OK, DROP_CHANGED, or an error with errno.
  */
 static enum drop_error
 read_message_header(const struct computation *c, size_t i, struct trace *h)
@@ -114,7 +114,7 @@ read_message_header(const struct computation *c, size_t i, struct trace *h)
 		    !store->is_unchanged(c->box, i))
 			error = DROP_CHANGED;
 	}
-	if (error != DROP_FAILED || errno != EIO)
+	if (error != DROP_FAILED || errno != EIO || begun.at_front)
 		return error;
 	*h = begun;
 	return DROP_OK;

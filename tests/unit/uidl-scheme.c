@@ -283,6 +283,44 @@ test_renumbering(void)
 	CHECK_MBOX("dovecot:%v.%u", "9.1", "9.2");
 }
 
+/* The disk cannot read the headers of the messages. */
+static enum drop_error
+fetch_unreadable(void *box, size_t i, struct span *s)
+{
+	enum drop_error error = real_store->fetch(box, i, s);
+
+	/* To read the memory at 0 fails with EIO. */
+	s->fd = open("/proc/self/mem", O_RDONLY);
+	CHECK(s->fd != -1);
+	s->at = 0;
+	return error;
+}
+
+/*
+ * If the header with the uidvalidity cannot be read, no map is made. It would
+ * be final, and would have no ids.
+ */
+static void
+test_unreadable_front(void)
+{
+	static struct uidl_scheme scheme;
+	struct store_ops broken;
+	struct maildrop drop;
+
+	put_file("state/uidl", NULL);
+	put_file("mbox", FROM "X-IMAPbase: 5 7\nX-UID: 6\n\na\n");
+	CHECK(scheme_read(&scheme, "dovecot") == 0);
+	CHECK(drop_begin(&drop, "mbox:~/mbox") == DROP_OK);
+	real_store = drop.store;
+	broken = *real_store;
+	broken.fetch = fetch_unreadable;
+	drop.store = &broken;
+	maildrop_compute_ids(&drop, &scheme);
+	CHECK(maildrop_load_ids(&drop) == DROP_FAILED);
+	CHECK(faccessat(top, "state/uidl", F_OK, 0) == -1);
+	CHECK_MBOX("dovecot", "0000000600000005");
+}
+
 /* X-IMAPbase that is not one. */
 static void
 test_bad_bases(void)
@@ -611,6 +649,7 @@ main(void)
 	test_numbers();
 	test_forged_numbers();
 	test_renumbering();
+	test_unreadable_front();
 	test_bad_bases();
 	test_hashes();
 	test_x_uidl();
