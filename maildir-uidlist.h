@@ -4,7 +4,7 @@
 
 #include "maildir.h"
 
-/* The sources that uidlist_ids knows (store.h: id_sources). */
+/* The sources that uidlist_ids reads (store.h: id_sources). */
 #define UIDLIST_SOURCES                                                        \
 	(1u << SCHEME_FORMAT | 1u << SCHEME_SOLID | 1u << SCHEME_COURIER)
 

@@ -317,10 +317,11 @@ maildrop_commit(struct maildrop *m, size_t *removed)
 		return DROP_DENIED;
 	/*
 	 * The removal may take away what the ids are computed from: the first
-	 * message of an mbox has the uidvalidity.
+	 * message of an mbox has the uidvalidity. If no message remains, the
+	 * ids do not matter, and a mailbox on a full disk can be emptied.
 	 */
 	if (m->scheme != NULL && (error = maildrop_load_ids(m)) != DROP_OK &&
-	    error != DROP_DENIED)
+	    error != DROP_DENIED && m->marked < m->count)
 		return error;
 	return m->store->remove(m->box, m->marks, removed);
 }

@@ -103,8 +103,8 @@ struct store_ops {
 	/* Stores the unique id of message i, as maildrop_uidl. */
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
 	/*
-	 * The sources of ids (1u << enum scheme_source) that old_ids knows.
-	 * maildrop-uidl.c finds the others in the messages.
+	 * The sources of ids (1u << enum scheme_source) that old_ids reads.
+	 * uidl-compute.c finds the others in the messages.
 	 */
 	unsigned id_sources;
 	/*

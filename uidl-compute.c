@@ -10,10 +10,10 @@
  * IMAP servers keep the uids of an mbox in its messages. The first header, of
  * the internal message or of message 1, has X-IMAPbase or X-IMAP: the
  * uidvalidity, and the last uid that was given. Each message has its uid in
- * X-UID. Dovecot and c-client give a message without a valid X-UID the next
- * uid. If such messages are the last ones, they are new, and get these uids
- * here, too. If another message follows that has a valid uid, a program has
- * removed or replaced the field. Its value is then unknown.
+ * X-UID. Dovecot and c-client write X-UID at the end of the session that has
+ * first seen the message. A message without a valid X-UID is therefore new, or
+ * a program has removed or replaced the field. It gets no computed id: the next
+ * uid may be the id of a message that is gone.
  */
 #include "config.h"
 
@@ -93,8 +93,8 @@ read_span(const struct computation *c, struct span *s, struct trace *h)
 
 /*
  * Reads the header of message i. *h is what trace_begin and trace_accept have
- * made of it. If the disk cannot read the message, the header is empty. Returns
- * DROP_OK, DROP_CHANGED, or an error with errno.
+ * made of it. If the disk cannot read the message, the header is empty, unless
+ * all ids depend on it. Returns DROP_OK, DROP_CHANGED, or an error with errno.
  */
 static enum drop_error
 read_message_header(const struct computation *c, size_t i, struct trace *h)
@@ -114,7 +114,7 @@ read_message_header(const struct computation *c, size_t i, struct trace *h)
 		    !store->is_unchanged(c->box, i))
 			error = DROP_CHANGED;
 	}
-	if (error != DROP_FAILED || errno != EIO)
+	if (error != DROP_FAILED || errno != EIO || begun.at_front)
 		return error;
 	*h = begun;
 	return DROP_OK;
@@ -180,6 +180,25 @@ read_prologue(const struct computation *c, struct trace *front)
 }
 
 /*
+ * Checks that the mailbox still has this uidvalidity. Otherwise the other
+ * server runs, and has given messages new uids while they were read.
+ */
+static enum drop_error
+check_validity(const struct computation *c, uint32_t validity)
+{
+	struct trace h;
+	enum drop_error error = read_prologue(c, &h);
+
+	if (error != DROP_OK || h.validity == validity)
+		return error;
+	trace_begin(&h, TRACE_DOVECOT, true);
+	error = read_message_header(c, 0, &h);
+	if (error == DROP_OK && h.validity != validity)
+		error = DROP_CHANGED;
+	return error == DROP_OK ? error : refuse_message(0, error);
+}
+
+/*
  * Reads the numbers of all messages. Stores in *front the header that has the
  * uidvalidity.
  */
@@ -207,21 +226,9 @@ read_all_numbers(const struct computation *c, struct trace *front,
 		if (front->validity == 0 && scheme_uses(c->scheme, "uv"))
 			break;
 	}
-	return error;
-}
-
-/* Gives the messages after the last one with a uid the next uids. */
-static void
-number_new_messages(const struct computation *c, const struct trace *front,
-    struct number *numbers)
-{
-	size_t first = c->count;
-	uint32_t next = front->last;
-
-	while (first > 0 && numbers[first - 1].uid == 0)
-		first--;
-	for (; first < c->count && next < TRACE_UID_MOST; first++)
-		numbers[first].uid = ++next;
+	return error == DROP_OK && front->validity != 0 ?
+	    check_validity(c, front->validity) :
+	    error;
 }
 
 /* Finds the ids of an mbox that are made by a format. */
@@ -236,8 +243,6 @@ compute_from_numbers(struct computation *c)
 	if (numbers == NULL)
 		fatal("numbers of %zu messages", c->count);
 	error = read_all_numbers(c, &front, numbers);
-	if (error == DROP_OK && front.validity != 0)
-		number_new_messages(c, &front, numbers);
 	for (size_t i = 0; error == DROP_OK && i < c->count; i++) {
 		const struct scheme_values values = {
 			.uid = numbers[i].uid,

@@ -26,8 +26,8 @@ struct trace {
 	uint32_t validity;      /* of X-IMAPbase or X-IMAP; 0: none */
 	uint32_t last;          /* the last uid that was given, from there */
 	bool is_complete;       /* the empty line after the header was read */
+	bool at_front;          /* as trace_begin got it */
 	/* The rest belongs to uidl-trace.c. */
-	bool at_front;
 	uint32_t least, most;
 	enum trace_hash whose;
 	bool in_line, is_hashed, has_received;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "store.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 #include "uidl-trace.h"
@@ -184,8 +185,8 @@ test_numbers(void)
 		 "X-UID: 4000000001\n\nx\n\n" FROM
 		 "X-UID: 4000000003\n\nx\n\n" FROM "X-UID: 7\n\nx\n\n" FROM
 		 "X-UID: 4100000000\n\nx\n\n" FROM "Subject: x\n\nx\n\n");
-	CHECK_MBOX("dovecot", "ee6b2801ee6b2800", "ee6b2803ee6b2800",
-	    "ee6b2804ee6b2800", "ee6b2805ee6b2800", "ee6b2806ee6b2800");
+	CHECK_MBOX("dovecot", "ee6b2801ee6b2800", "ee6b2803ee6b2800", OWN, OWN,
+	    OWN);
 	/* The internal message. */
 	put_file("mbox",
 	    "From MAILER-DAEMON Mon Nov 23 05:00:00 2026\n"
@@ -195,10 +196,8 @@ test_numbers(void)
 	    "Message-ID: <1@k>\nX-IMAP: 1700000000 0000000009 NonJunk\n"
 	    "Status: RO\n\nThis text\n\n" FROM "X-UID: 3\n\nx\n\n" FROM
 	    "X-IMAPbase: 1 2\nX-UID: 9\n\nx\n\n" FROM "\nx\n");
-	CHECK_MBOX("dovecot", "000000036553f100", "000000096553f100",
-	    "0000000a6553f100");
-	CHECK_MBOX("uw", "6553f10000000003", "6553f10000000009",
-	    "6553f1000000000a");
+	CHECK_MBOX("dovecot", "000000036553f100", "000000096553f100", OWN);
+	CHECK_MBOX("uw", "6553f10000000003", "6553f10000000009", OWN);
 	/* As mailutils writes it. */
 	put_file("mbox",
 	    FROM "X-IMAPbase:           1796013625                    7\n"
@@ -206,8 +205,8 @@ test_numbers(void)
 	CHECK_MBOX("dovecot", "000000016b0cfe39");
 	/* There is no uid above the greatest one. */
 	put_file("mbox",
-	    FROM "X-IMAPbase: 1 4294967293\nX-UID: 1\n\n\n" FROM "\nx\n\n" FROM
-		 "\ny\n");
+	    FROM "X-IMAPbase: 1 4294967294\nX-UID: 1\n\n\n" FROM
+		 "X-UID: 4294967294\n\nx\n\n" FROM "X-UID: 4294967295\n\ny\n");
 	CHECK_MBOX("dovecot", "0000000100000001", "fffffffe00000001", OWN);
 }
 
@@ -225,7 +224,7 @@ test_forged_numbers(void)
 	    "X-UID: 90\n\nx\n\n" FROM "X-UID: 99x\n\nx\n\n" FROM
 	    "X-UID: 101\n\nx\n");
 	CHECK_MBOX("dovecot", "00000032000004d2", "0000003c000004d2", OWN,
-	    "0000005a000004d2", "00000065000004d2", "00000066000004d2");
+	    "0000005a000004d2", OWN, OWN);
 	/* Only the first message can have the uidvalidity. */
 	put_file("mbox",
 	    FROM "X-UID: 1\n\nx\n\n" FROM "X-IMAPbase: 5 7\nX-UID: 2\n\nx\n");
@@ -234,8 +233,92 @@ test_forged_numbers(void)
 	put_file("mbox",
 	    FROM "X-IMAPbase: 5 7\nX-UID: 7\n\na\n\n" FROM
 		 "X-UID: 7\n\nb\n\n" FROM "X-UID: 2\n\nc\n");
-	CHECK_MBOX("dovecot", "0000000700000005", "0000000800000005",
-	    "0000000900000005");
+	CHECK_MBOX("dovecot", "0000000700000005", OWN, OWN);
+}
+
+static const struct store_ops *real_store;
+
+/* Before message 2 is read, Dovecot gives all messages new numbers. */
+static enum drop_error
+fetch_renumbered(void *box, size_t i, struct span *s)
+{
+	static const char text[] =
+	    FROM "X-IMAPbase: 9 2\nX-UID: 1\nSubject: 1\n\na\n\n" FROM
+		 "X-UID: 2\nSubject: 2\n\nb\n";
+	int fd;
+
+	if (i == 1) {
+		fd = openat(top, "mbox", O_WRONLY);
+		CHECK(fd != -1 &&
+		    file_write(fd, text, sizeof(text) - 1, 0) == 0 &&
+		    close(fd) == 0);
+	}
+	return real_store->fetch(box, i, s);
+}
+
+/*
+ * A uid never comes from another numbering than the uidvalidity: together they
+ * could be the id of a message that is gone.
+ */
+static void
+test_renumbering(void)
+{
+	static struct uidl_scheme scheme;
+	struct store_ops racing;
+	struct maildrop drop;
+
+	put_file("state/uidl", NULL);
+	put_file("mbox",
+	    FROM "X-IMAPbase: 5 7\nX-UID: 1\nSubject: 1\n\na\n\n" FROM
+		 "X-UID: 7\nSubject: 2\n\nb\n");
+	CHECK(scheme_read(&scheme, "dovecot:%v.%u") == 0);
+	CHECK(drop_begin(&drop, "mbox:~/mbox") == DROP_OK);
+	real_store = drop.store;
+	racing = *real_store;
+	racing.fetch = fetch_renumbered;
+	drop.store = &racing;
+	maildrop_compute_ids(&drop, &scheme);
+	CHECK(maildrop_load_ids(&drop) == DROP_FAILED);
+	CHECK(faccessat(top, "state/uidl", F_OK, 0) == -1);
+	CHECK_MBOX("dovecot:%v.%u", "9.1", "9.2");
+}
+
+/* The disk cannot read the headers of the messages. */
+static enum drop_error
+fetch_unreadable(void *box, size_t i, struct span *s)
+{
+	enum drop_error error = real_store->fetch(box, i, s);
+
+	/* To read the memory at 0 fails with EIO. */
+	s->fd = open("/proc/self/mem", O_RDONLY);
+	CHECK(s->fd != -1);
+	s->at = 0;
+	return error;
+}
+
+/*
+ * If the header with the uidvalidity cannot be read, no map is made. It would
+ * be final, and would have no ids.
+ */
+static void
+test_unreadable_front(void)
+{
+	static struct uidl_scheme scheme;
+	struct store_ops broken;
+	struct maildrop drop;
+
+	put_file("state/uidl", NULL);
+	put_file("mbox", FROM "X-IMAPbase: 5 7\nX-UID: 6\n\na\n");
+	CHECK(scheme_read(&scheme, "dovecot") == 0);
+	CHECK(drop_begin(&drop, "mbox:~/mbox") == DROP_OK);
+	real_store = drop.store;
+	broken = *real_store;
+	broken.fetch = fetch_unreadable;
+	drop.store = &broken;
+	maildrop_compute_ids(&drop, &scheme);
+	CHECK(maildrop_load_ids(&drop) == DROP_FAILED);
+	CHECK(faccessat(top, "state/uidl", F_OK, 0) == -1);
+	CHECK_MBOX("dovecot", "0000000600000005");
 }
 
 /* X-IMAPbase that is not one. */
@@ -454,6 +537,65 @@ test_once(void)
 	CHECK(strcmp(id, "000000026553f100") == 0);
 }
 
+/*
+ * If the map cannot be written, as on a full disk, only a removal of all
+ * messages is possible. It leaves no message whose id would change.
+ */
+static void
+test_no_map(void)
+{
+	static struct uidl_scheme scheme;
+	struct maildrop drop;
+	size_t removed;
+
+	put_file("mbox",
+	    FROM "X-IMAPbase: 5 7\nX-UID: 6\n\n1\n\n" FROM "X-UID: 7\n\n2\n");
+	CHECK(scheme_read(&scheme, "dovecot") == 0);
+	CHECK(mkdirat(top, "state/uidl.tmp", 0700) == 0);
+	CHECK(open_with(&drop, "mbox:~/mbox", "dovecot") == DROP_FAILED);
+	maildrop_mark(&drop, 1);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_FAILED && removed == 0);
+	maildrop_mark(&drop, 2);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 2);
+	CHECK(unlinkat(top, "state/uidl.tmp", AT_REMOVEDIR) == 0);
+	/* A damaged map, which only a person can remove, stops no removal. */
+	put_file("mbox", FROM "X-UID: 6\n\n1\n\n" FROM "X-UID: 7\n\n2\n");
+	put_file("state/uidl", "x\n");
+	CHECK(drop_begin(&drop, "mbox:~/mbox") == DROP_OK);
+	maildrop_compute_ids(&drop, &scheme);
+	CHECK(maildrop_load_ids(&drop) == DROP_DENIED);
+	maildrop_mark(&drop, 1);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+}
+
+/*
+ * If the map is lost, another computation gives the same ids. A new message has
+ * its own id, which is never that of a message that is gone.
+ */
+static void
+test_lost_map(void)
+{
+	const char *const text =
+	    FROM "X-IMAPbase: 5 7\nX-UID: 7\nSubject: 1\n\n1\n\n" FROM
+		 "Subject: 2\n\n2\n\n" FROM "Subject: 3\n\n3\n";
+	char before[3][UIDL_SIZE], id[UIDL_SIZE];
+	struct maildrop drop;
+	size_t removed;
+
+	put_file("mbox", text);
+	CHECK(open_with(&drop, "mbox:~/mbox", "dovecot") == DROP_OK);
+	for (size_t n = 1; n <= 3; n++)
+		maildrop_uidl(&drop, n, before[n - 1]);
+	maildrop_mark(&drop, 2);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+	CHECK(open_with(&drop, "mbox:~/mbox", "dovecot") == DROP_OK);
+	CHECK(drop.count == 2);
+	maildrop_uidl(&drop, 1, id);
+	CHECK(strcmp(id, before[0]) == 0);
+	maildrop_uidl(&drop, 2, id);
+	CHECK(strcmp(id, before[2]) == 0 && strcmp(id, before[1]) != 0);
+}
+
 /* Returns the hash of a header that is read in pieces of at most size bytes. */
 static void
 hash_in_pieces(enum trace_hash whose, const char *text, size_t size,
@@ -506,6 +648,8 @@ main(void)
 	test_formats();
 	test_numbers();
 	test_forged_numbers();
+	test_renumbering();
+	test_unreadable_front();
 	test_bad_bases();
 	test_hashes();
 	test_x_uidl();
@@ -514,6 +658,8 @@ main(void)
 	test_courier_list();
 	test_replaced_list();
 	test_once();
+	test_no_map();
+	test_lost_map();
 	test_pieces();
 	return drop_clean_up();
 }
