@@ -486,7 +486,7 @@ kpopd.conf.5|keytab /etc/kpopd.keytab|here
 kpopd.conf.5|realms|here
 kpopd.conf.5|kpopd --check -f|here
 kpopd.conf.5|fatal error=|config.bats|each mistake in the file
-kpopd.access.5|principal user right|not|it is the form of a line
+kpopd.access.5|Ar principal user right|not|it is the form of a line
 kpopd.access.5|alice/cron@EXAMPLE.ORG|here
 kpopd.access.5|carol@EXAMPLE.ORG|here
 kpopd.access.5|monitor/host|here
