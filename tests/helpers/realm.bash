@@ -35,7 +35,8 @@ realm_other_start() {
 	admin "ktadd -k $WORLD/keytabs/eve@$realm.keytab eve@$realm" -r $realm
 	admin "addprinc -pw shared krbtgt/KPOPD.TEST@$realm" -r $realm
 	admin "addprinc -pw shared krbtgt/KPOPD.TEST@$realm"
-	krb5kdc -r $realm -n -P "$WORLD/other.pid" 3>&- >/dev/null 2>&1 &
+	krb5kdc -r $realm -n -P "$WORLD/other.pid" 3>&- 4>&- \
+	    >/dev/null 2>&1 &
 	await 5 'ss -Hlun sport = 10088 | grep -q .'
 	cat >>/etc/krb5.conf <<-END
 	[domain_realm]

@@ -35,7 +35,9 @@
 # removed it. No client fails twice in a row. It is no failure if this program
 # has killed the session, or if the other client has the mailbox.
 #
-# $WITHOUT contains what is left out: "procmail", "kpopd", "kill", or "care",
+# $WITHOUT contains what is left out: "procmail"; "anywhere", which kills
+# Dovecot's processes in a Maildir as in an mbox, because a killed one may leave
+# a lock for which the others wait for two minutes; "kpopd"; "kill"; or "care",
 # which lets SIGKILL end any program at any time. The last three are for
 # experiments with Dovecot.
 import glob, imaplib, os, random, re, select, signal, subprocess, sys
@@ -44,6 +46,10 @@ import threading, time, traceback
 store, seed, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 world, home = os.environ['WORLD'], '/home/alice'
 without = os.environ.get('WITHOUT', '').split()
+# Dovecot's processes may be killed at any time.
+is_killed_anywhere = 'care' in without or (
+    store == 'maildir' and 'anywhere' not in without
+)
 mailbox = '/var/mail/alice' if store == 'mbox' else home + '/Maildir'
 archive = home + '/mail/Archive' if store == 'mbox' else mailbox + '/.Archive'
 conf = world + '/dovecot.conf'
@@ -267,7 +273,9 @@ class Mda(Actor):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        hard = store == 'maildir' or 'care' in without
+        hard = is_killed_anywhere or (
+            store == 'maildir' and how == 'procmail'
+        )
         doomed = (
             'kill' not in without
             and (hard or how == 'dovecot-lda')
@@ -341,7 +349,7 @@ class Imap(Actor):
         """May kill the server during the next command."""
         if (
             'kill' not in without
-            and (store == 'maildir' or 'care' in without)
+            and is_killed_anywhere
             and self.dice.random() < 0.03
         ):
             delay = self.dice.random() * 0.01
