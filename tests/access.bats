@@ -20,7 +20,6 @@ setup() {
 
 teardown() {
 	pop_close 2>/dev/null || true
-	pkill -KILL -x socat || true
 	# A listener would outlive its sessions.
 	[ -z "${listens-}" ] || server_stop
 	rm -rf /etc/kpopd.access* /home/alice/.k5login "$box"
@@ -256,14 +255,13 @@ removes_as() {
 }
 
 # through_proxy HEADER: logs in with alice's ticket through a proxy that sends
-# the header, which printf formats.
+# this header.
 through_proxy() {
-	printf '#!/bin/sh\nexec 3<>/dev/tcp/127.0.0.1/1109\n' >"$WORLD/proxy"
-	socat TCP-LISTEN:2110,reuseaddr SYSTEM:"{ printf '$1'; cat; } | \
-	    socat - TCP\:127.0.0.1\:1109" 3>&- 2>/dev/null &
+	perl "$BATS_TEST_DIRNAME/programs/prefix-once.pl" 2110 "$1"$'\r\n' now \
+	    3>&- &
 	await 5 'ss -Hltn sport = 2110 | grep -q .'
 	realm_login alice
-	run kpopc -p mail.kpopd.test 2110 \
+	run kpopc -4p mail.kpopd.test 2110 \
 	    < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
 }
 
@@ -272,16 +270,16 @@ through_proxy() {
 	server_start -p -x 127.0.0.1
 	access_is 'alice@KPOPD.TEST alice full from=192.0.2.7,2001:db8::7'
 	for client in 'TCP4 192.0.2.7 192.0.2.1' 'TCP6 2001:db8::7 ::1'; do
-		through_proxy "PROXY $client 4711 1109\\\\r\\\\n"
+		through_proxy "PROXY $client 4711 1109"
 		[[ $output == *"+OK 2 messages"* ]] ||
 		    { echo "$output"; return 1; }
 	done
 	log_count 2 ' login .*by=access rights=full$'
-	through_proxy 'PROXY TCP4 192.0.2.8 192.0.2.1 4711 1109\\r\\n'
+	through_proxy 'PROXY TCP4 192.0.2.8 192.0.2.1 4711 1109'
 	[[ $output != *"+OK 2 messages"* ]]
 	log_has 'refused peer=192\.0\.2\.8:4711 .*kpopd\.access:1: the address of the client is in no network of the line"'
 	access_is 'alice@KPOPD.TEST alice full from=127.0.0.1,::1,local'
-	through_proxy 'PROXY UNKNOWN\\r\\n'
+	through_proxy 'PROXY UNKNOWN'
 	[[ $output != *"+OK 2 messages"* ]]
 	log_has \
 	    'refused .*kpopd\.access:1: the address of the client is not known"'

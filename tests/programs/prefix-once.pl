@@ -1,13 +1,14 @@
-# Passes one connection on as a proxy does: perl prefix-once.pl PORT TEXT.
+# Passes one connection on as a proxy does: perl prefix-once.pl PORT TEXT [now].
 #
 # Listens on this port of 127.0.0.1. Sends TEXT and the client's first bytes to
-# the server in one write. Then passes on all other bytes of both sides.
-# proxy.bats runs this.
+# the server in one write; with "now", sends TEXT without waiting for the
+# client. Then passes on all other bytes of both sides. proxy.bats and
+# access.bats run this.
 use strict;
 use warnings;
 use IO::Socket::INET;
 
-my ($port, $text) = @ARGV;
+my ($port, $text, $now) = @ARGV;
 my $listener = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port",
 	Listen => 1, ReuseAddr => 1)
     or die "$port: $!\n";
@@ -21,7 +22,7 @@ sub pass {
 	return;
 }
 
-sysread $client, my $first, 65536;
+sysread $client, my $first, 65536 if !$now;
 syswrite $server, $text . ($first // '');
 my $pid = fork // die "fork: $!\n";
 if ($pid == 0) {
