@@ -64,6 +64,7 @@ tuned_figure() {
 
 @test "the bench measures Dovecot's mbox, its Maildir and its logins in TLS, if Dovecot is installed" {
 	[ -e /usr/lib/dovecot/pop3 ] || skip "Dovecot is not installed"
+	[ -z "${SANITIZER-}" ] || skip "a bench with sanitizers measures them"
 	load_server
 	run_small "$WORLD/peers" WITHOUT_PACKAGES=yes SCENARIOS="s1 s2 s5 s9" \
 	    KEPT=no
