@@ -83,11 +83,12 @@ check_access(struct check *c)
 	if (answer.right == ACCESS_MISTAKE && answer.line > 0)
 		check_fail(c, "access", path,
 		    check_mend_config(c, path, answer.line, "kpopd.access(5)"),
-		    "nobody may log in: line %u: %s", answer.line, answer.why);
+		    "no client may log in: line %u: %s", answer.line,
+		    answer.why);
 	else if (answer.right == ACCESS_MISTAKE)
 		check_fail(c, "access", path,
 		    check_mend_config(c, path, 0, "kpopd.access(5)"),
-		    "nobody may log in: %s", answer.why);
+		    "no client may log in: %s", answer.why);
 	else if (lstat(path, &st) == 0)
 		check_ok(c, "access", path, "has no mistake; %u lines", count);
 	else

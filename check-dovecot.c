@@ -22,7 +22,7 @@
 #include "check.h"
 #include "path.h"
 
-/* Stands for the user if none is on the command line. */
+/* The user that is shown if none is on the command line. */
 #define SOME_USER "user"
 #define SOME_HOME "/home/user"
 
@@ -253,7 +253,7 @@ check_order(struct check *c, const char *dovecot, const char *procmail)
 						     "fcntl dotlock"),
 		    "it takes the locks %s in this order, and procmail in the "
 		    "other: each can wait for the other for two minutes, in "
-		    "which nobody can read or deliver mail",
+		    "which no program can read or deliver mail",
 		    dovecot);
 }
 

@@ -293,7 +293,7 @@ find_access_rule(const struct check *c, const char *principal,
 
 	check_access_of(c, principal, &answer);
 	*rule = NULL;
-	*why = "the access file has a mistake, so nobody may log in";
+	*why = "the access file has a mistake, so no client may log in";
 	if (answer.right == ACCESS_UNNAMED || answer.right == ACCESS_MISTAKE)
 		return answer.right == ACCESS_MISTAKE;
 	snprintf(text[0], sizeof(text[0]),

@@ -59,7 +59,7 @@ struct options {
 	bool recover; /* finish interrupted removals, serve no client */
 	/*
 	 * The user whose mailbox gets the ids of another server, or for whom
-	 * kpopd only reports what that would do. NULL: nobody.
+	 * kpopd only reports what that would do. NULL: no user.
 	 */
 	const char *import_uidl, *uidl_report;
 	/* kpopd --check: print what is wrong, serve no client */

@@ -218,7 +218,7 @@ removes_as() {
 	denies alice/cron 1 'the line denies the principal'
 }
 
-@test "a * stands for one whole component or the realm, and for nothing else" {
+@test "a * means one whole component or the realm, and nothing else" {
 	access_is '*/*@KPOPD.TEST alice read' '*@OTHER.TEST alice read'
 	may alice/cron QUIT
 	may eve@OTHER.TEST QUIT
@@ -340,7 +340,7 @@ spoilt() {
 	[ "${lines[-1]}" = "$unavailable" ] || { echo "$output"; return 1; }
 }
 
-@test "while the access file has a mistake nobody gets in, clients are asked to try again, and the log has the line" {
+@test "while the access file has a mistake no client gets in, clients are asked to try again, and the log has the line" {
 	access_is 'bob@KPOPD.TEST alice deny' 'alice@KPOPD.TEST alice full'
 	may alice QUIT
 	access_is 'alice@KPOPD.TEST alice full' 'bob@KPOPD.TEST alice'

@@ -199,7 +199,7 @@ access() {
 # pattern, that no client gets in, and that the line's remedy mends that.
 keeps_all_out() {
 	check
-	names "FAIL  access /etc/kpopd.access: nobody may log in: $1"
+	names "FAIL  access /etc/kpopd.access: no client may log in: $1"
 	refuses 'refused .*reason="the access file cannot be used"'
 	case $remedy in
 	vi*) [[ $remedy = "vi +2 /etc/kpopd.access" ]]

@@ -687,7 +687,7 @@ access() {
 	access 'Alice@KPOPD.TEST alice full'
 	refuses_as_said 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: denied by line 1 of the access file: the principal differs'
 	access 'alice@KPOPD.TEST alice'
-	refuses_as_said 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: the access file has a mistake, so nobody may log in'
+	refuses_as_said 'FAIL  principal alice@KPOPD.TEST: it may not log in as alice: the access file has a mistake, so no client may log in'
 	options -r OTHER.TEST
 	access 'alice@KPOPD.TEST alice full'
 	refuses_as_said 'FAIL  realm KPOPD.TEST: it is not one of OTHER'

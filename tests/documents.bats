@@ -491,7 +491,7 @@ kpopd.access.5|alice/cron@EXAMPLE.ORG|here
 kpopd.access.5|carol@EXAMPLE.ORG|here
 kpopd.access.5|monitor/host|here
 kpopd.access.5|refused reason="denied|access.bats|gets in by no other rule
-kpopd.access.5|refused reason="the access|access.bats|nobody gets in, clients are asked
+kpopd.access.5|refused reason="the access|access.bats|no client gets in, clients are asked
 kpopd-check.8|kpopd --check alice|here
 kpopd-tls.8|/usr/libexec/kpopd-tls new.pem|here
 kpopd-tls.8|kpopd --check -c new.pem|here

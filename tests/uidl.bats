@@ -105,7 +105,7 @@ ids() {
 	pop alice UIDL QUIT | sed -nE 's/^[0-9]+ ([^ ]+)$/\1/p' | paste -sd ' '
 }
 
-# ids_are ID ...: returns true if these are the ids. "*" stands for any id.
+# ids_are ID ...: returns true if these are the ids. "*" means any id.
 ids_are() {
 	local got
 	got=$(ids)
@@ -322,7 +322,7 @@ similar_messages_match() {
 	says "message has another id from an earlier import: 1 of 3 lines"
 	ids_are old1 old2 old3 '*'
 	[[ $(ids) != *other1* ]]
-	# After its removal, the map is made anew.
+	# After its removal, the map is made again.
 	rm "$(map)"
 	import
 	ids_are other1 '*' old3 old2
