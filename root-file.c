@@ -75,11 +75,15 @@ read_text(struct root_file *f, int fd, const struct stat *before)
 {
 	struct stat after;
 
+	/*
+	 * Reads only then, because another write in the same tick of the
+	 * kernel's clock would not change the mtime.
+	 */
+	for (int i = 0; i < LOOKS && is_within(&before->st_mtim, LOOKS_NS); i++)
+		usleep(LOOK_US);
 	if (file_read(fd, f->text, (size_t)before->st_size, 0) == -1)
 		return refuse_file(f, 0,
 		    errno == ENODATA ? CHANGED : strerror(errno));
-	for (int i = 0; i < LOOKS && is_within(&before->st_mtim, LOOKS_NS); i++)
-		usleep(LOOK_US);
 	if (fstat(fd, &after) == -1 || after.st_size != before->st_size ||
 	    fingerprint_ns(&after.st_mtim) != fingerprint_ns(&before->st_mtim))
 		return refuse_file(f, 0, CHANGED);

@@ -284,6 +284,42 @@ growth(void)
 	CHECK(is_next(1, "a", NULL) && is_next(2, "b", NULL) && is_end());
 }
 
+/*
+ * Changes the file in place after 30 ms, without a change of its mtime and its
+ * size. In truth such a change comes sooner: in the same tick of the clock from
+ * which the kernel takes the mtime.
+ */
+static void
+change_later(void)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+	struct stat st;
+	int fd = open(path, O_WRONLY);
+
+	CHECK(fd != -1 && fstat(fd, &st) == 0);
+	times[1] = st.st_mtim;
+	if (fork() == 0) {
+		usleep(30000);
+		_exit(pwrite(fd, "b", 1, 0) == 1 && futimens(fd, times) == 0 ?
+			0 :
+			1);
+	}
+	close(fd);
+}
+
+/* A file that was written by two writes in one tick is read whole. */
+static void
+same_tick(void)
+{
+	int status;
+
+	PUT("a\n");
+	CHECK(utimensat(AT_FDCWD, path, NULL, 0) == 0);
+	change_later();
+	CHECK(reads(true) && is_next(1, "b", NULL));
+	CHECK(wait(&status) != -1 && status == 0);
+}
+
 static void
 link_file(void)
 {
@@ -354,6 +390,7 @@ main(void)
 	other_types();
 	changes();
 	growth();
+	same_tick();
 	links();
 	absence();
 	CHECK(unlink(path) == 0);
