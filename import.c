@@ -108,7 +108,7 @@ enter(struct import_round *r, struct lock_plan *locks)
 	if (error == DROP_OK) {
 		message_send_session(r->channel, MESSAGE_LOCKED, "");
 		locks->broker = s->locks_to_broker;
-		locks->session = lock.fd;
+		locks->session = locks->held = lock.fd;
 		error = maildrop_open(&r->drop, s->mailboxes, s->path, r->state,
 		    locks);
 	}

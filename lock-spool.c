@@ -148,6 +148,27 @@ locked_through(const struct lock_plan *plan, int fd)
 								  fd;
 }
 
+/*
+ * Returns 0 if this process, which has locked the spool for writing, still has
+ * the session lock. Otherwise releases the locks and returns -1 with errno. A
+ * file server gives the locks of a host away if it cannot reach the host for a
+ * time, and the host's processes do not notice. If another session has had the
+ * session lock since, it may have left a removal unfinished. errno is EAGAIN if
+ * it still has the lock.
+ */
+static int
+check_session_lock(const struct lock_plan *plan, int fd)
+{
+	int error;
+
+	if (plan->held == -1 || lock_fcntl(plan->held, F_WRLCK) == 0)
+		return 0;
+	error = errno;
+	lock_spool_release(plan, fd);
+	errno = error;
+	return -1;
+}
+
 int
 lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 {
@@ -169,7 +190,7 @@ lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 		if (to_write)
 			lock_signals(SIG_BLOCK);
 		if (take_all(plan, fd, to_write) == 0)
-			return 0;
+			return to_write ? check_session_lock(plan, fd) : 0;
 		if (to_write)
 			lock_signals(SIG_UNBLOCK);
 		if (errno != EAGAIN || (waited += step) > WAIT_MS)

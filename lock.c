@@ -29,7 +29,9 @@ lock_plan_read(struct lock_plan *plan, const char *text)
 		"dotlock" };
 	bool seen[LOCK_KINDS] = { false };
 
-	*plan = (struct lock_plan){ .broker = -1, .session = -1, .kept = -1 };
+	*plan = (struct lock_plan){
+		.broker = -1, .session = -1, .held = -1, .kept = -1
+	};
 	for (;;) {
 		size_t n = strcspn(text, ",");
 		int kind = 0;

@@ -25,6 +25,11 @@ struct lock_plan {
 	 */
 	int session;
 	/*
+	 * The session lock, which this process must still have when it locks
+	 * the spool for writing. If it is -1, that is not checked.
+	 */
+	int held;
+	/*
 	 * In a recovery: the descriptor with which the killed session locked
 	 * the spool, or -1.
 	 */

@@ -65,8 +65,8 @@ recover_after_session(const struct session *s, int locks_channel)
 {
 	struct lock_plan locks = s->locks;
 	struct lock_session lock;
-	bool is_alone = lock_session_kept(s->state, s->kept.session) ||
-	    lock_session(s->state, NULL, &lock) == 0;
+	bool is_kept = lock_session_kept(s->state, s->kept.session);
+	bool is_alone = is_kept || lock_session(s->state, NULL, &lock) == 0;
 	int error = errno;
 
 	if (!maildrop_unfinished(s->mailboxes, s->state))
@@ -77,6 +77,7 @@ recover_after_session(const struct session *s, int locks_channel)
 	log_recovery(s);
 	if (!is_alone)
 		leave_locked(error);
+	locks.held = is_kept ? s->kept.session : lock.fd;
 	finish_removal(s, s->state, &locks);
 }
 
@@ -105,6 +106,7 @@ recover_by_hand(const struct session *s, int channel)
 	if (!is_alone)
 		leave_locked(error);
 	message_send_session(channel, MESSAGE_LOCKED, "");
+	locks.held = lock.fd;
 	finish_removal(s, state, &locks);
 }
 

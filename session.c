@@ -204,7 +204,7 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	if (!enter_mailbox(s, channel, state, &lock, io))
 		return false;
 	close(s->directory);
-	locks->session = lock.fd;
+	locks->session = locks->held = lock.fd;
 	error = maildrop_open(&drop, s->mailboxes, s->path, state, locks);
 	maildrop_compute_ids(&drop, &s->o->uidl);
 	io_allow_takeover(io, lock.yield, (int64_t)idle * 1000 / TAKEOVER_PART);

@@ -1,12 +1,13 @@
 /*
- * Tests lock.c, lock-session.c, lock-broker.c, lock-dotlock.c and resolve.c.
- * Runs as any user, but skips some cases unless it is run as root.
+ * Tests lock.c, lock-session.c, lock-spool.c, lock-broker.c, lock-dotlock.c and
+ * resolve.c. Runs as any user, but skips some cases unless it is run as root.
  *
  * The tests cover the syntax of lock plans (-l), the spool's group and stale
  * locks. They cover the broker's answers, the locks that the broker keeps, how
- * it touches the dotlock, and a full disk. They cover the symlinks that
- * resolve.c lets root follow. The poll of this test waits 20 ms instead of a
- * minute. While is_full is set, write and pwrite fail as on a full disk.
+ * it touches the dotlock, a session lock that was lost, and a full disk. They
+ * cover the symlinks that resolve.c lets root follow. The poll of this test
+ * waits 20 ms instead of a minute. While is_full is set, write and pwrite fail
+ * as on a full disk.
  */
 #include "config.h"
 
@@ -28,6 +29,7 @@
 #include "lock.h"
 #include "lock-broker.h"
 #include "lock-session.h"
+#include "lock-spool.h"
 #include "log.h"
 #include "resolve.h"
 #include "tests/unit/check.h"
@@ -508,6 +510,46 @@ take_over(void)
 }
 
 /*
+ * If a session has lost its session lock and another session has it, the first
+ * one does not lock the spool for writing. It releases the spool's locks. A
+ * file server takes a lock away without a word; here a copy of the descriptor
+ * releases it.
+ */
+static void
+lost_session_lock(void)
+{
+	struct lock_session one = { .fd = -1 }, two = { .fd = -1 };
+	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open_file(spool), other = open_file(spool);
+	struct lock_plan plan;
+	char name[80];
+
+	CHECK(lock_plan_read(&plan, "fcntl") == 0 &&
+	    lock_session(state, NULL, &one) == 0);
+	plan.held = one.fd;
+	CHECK(lock_spool(&plan, fd, true) == 0);
+	lock_spool_release(&plan, fd);
+	CHECK(take_lock(dup(one.fd), F_UNLCK) == 0 &&
+	    lock_session(state, NULL, &two) == 0);
+	CHECK(lock_spool(&plan, fd, true) == -1 && errno == EAGAIN &&
+	    take_lock(other, F_WRLCK) == 0 && take_lock(other, F_UNLCK) == 0);
+	/* Reading harms nothing. */
+	CHECK(lock_spool(&plan, fd, false) == 0);
+	lock_spool_release(&plan, fd);
+	/* The other session has ended, so the first one has the lock again. */
+	lock_session_release(&two);
+	CHECK(lock_spool(&plan, fd, true) == 0 &&
+	    lock_session(state, NULL, &two) == -1);
+	lock_spool_release(&plan, fd);
+	lock_session_release(&one);
+	snprintf(name, sizeof(name), "%s/session", directory);
+	CHECK(unlink(name) == 0 && unlink(spool) == 0);
+	snprintf(name, sizeof(name), "%s/yield", directory);
+	CHECK(unlink(name) == 0 && close(fd) == 0 && close(other) == 0 &&
+	    close(state) == 0);
+}
+
+/*
  * The lock of an identity excludes other sessions of the same identity until
  * its session releases the lock.
  */
@@ -882,6 +924,7 @@ main(void)
 	kept_locks();
 	full_disk_signs_nothing();
 	take_over();
+	lost_session_lock();
 	identities();
 	stale_locks();
 	half_written();
