@@ -98,6 +98,7 @@
 #include "file.h"
 #include "log.h"
 #include "mbox-journal.h"
+#include "volume.h"
 
 #define MAGIC "kpopd j2"
 #define MAGIC_1 "kpopd j1"       /* version 1: without a witness */
@@ -372,8 +373,8 @@ journal_open(int state, const char *name, struct journal *j)
 	uint8_t tail[SHA256_DIGEST_LENGTH];
 	struct stat st;
 
-	j->fd =
-	    openat(state, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	j->fd = volume_open(state, name,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (j->fd == -1 && (errno == ELOOP || errno == ENXIO))
 		return JOURNAL_DAMAGED;
 	if (j->fd == -1 || fstat(j->fd, &st) == -1)
