@@ -12,6 +12,7 @@
 
 hosts_all="a b c p x"
 hosts_bricks="a b c"
+hosts_users="alice bob carol"
 hosts_group=/var/lib/glusterd/groups/kpopd
 
 # host_address NAME: prints the host's address.
@@ -116,7 +117,7 @@ hosts_realm() {
 	cp "$own/kdc.conf" "$own/p/etc/kdc.conf"
 	cp "$own/kdc.conf" "$own/c/etc/kdc.conf"
 	{
-		for name in ${hosts_users-alice bob carol}; do
+		for name in $hosts_users; do
 			echo "addprinc -randkey $name"
 			echo "ktadd -k $own/$name.keytab $name"
 		done
@@ -233,7 +234,7 @@ hosts_start() {
 	host a chmod 2775 /srv/mail/spool
 	for name in a b; do kpopd_on "$name"; done
 	hosts_proxy
-	for name in ${hosts_users-alice bob carol}; do
+	for name in $hosts_users; do
 		host x kinit -c "FILE:/run/$name" -k \
 		    -t "$WORLD/hosts/$name.keytab" "$name"
 	done
@@ -298,7 +299,7 @@ hosts_open() {
 # host, as an MDA does (tests/programs/append.py).
 hosts_deliver() {
 	host "$1" /usr/bin/python3 "$BATS_TEST_DIRNAME/programs/append.py" \
-	    "$hosts_mail/spool/$2" "$2"
+	    mbox "$hosts_mail/spool/$2" "$2"
 }
 
 # host_log HOST PATTERN: waits until kpopd has logged a line there that matches
@@ -386,4 +387,59 @@ net_heal() {
 		host "$name" ip neigh del "$(host_address "$other")" dev eth0
 		host "$other" ip neigh del "$(host_address "$name")" dev eth0
 	done
+}
+
+# hosts_storm COMMAND ...: runs tests/programs/hosts-storm.py on this side.
+# hosts_storm_on HOST COMMAND ... runs it on the host.
+hosts_storm() {
+	STORM=$WORLD/storm /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/hosts-storm.py" "$@"
+}
+
+hosts_storm_on() {
+	local name=$1 host_env="STORM=$WORLD/storm"
+	shift
+	host "$name" /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/hosts-storm.py" "$@"
+}
+
+# storm_begin mbox|maildir: starts an MDA on a and b, and a client for each user
+# of $hosts_users on x, which comes through HAProxy. Empties the mailboxes.
+storm_begin() {
+	local user
+	storm_store=$1 storm_place=$hosts_mail/spool
+	rm -rf "$WORLD/storm"
+	mkdir "$WORLD/storm"
+	storm_pids=()
+	for user in $hosts_users; do
+		hosts_storm_on x client "$1" pop.example.org "$user" \
+		    3>&- 2>"$WORLD/storm/client.$user" &
+		storm_pids+=($!)
+	done
+	storm_deliver a
+	storm_deliver b
+}
+
+# storm_deliver HOST: starts the MDA on the host, after each start of the host.
+storm_deliver() {
+	hosts_storm_on "$1" deliver "$1" "$storm_store" "$storm_place" \
+	    $hosts_users 3>&- 2>"$WORLD/storm/deliver.$1" &
+	storm_pids+=($!)
+}
+
+# storm_end: waits until the MDAs and clients have ended, and checks the result.
+storm_end() {
+	local pid
+	touch "$WORLD/storm/stop"
+	await 60 '! host a pgrep -f "hosts-storm.py deliver" >/dev/null &&
+	    ! host b pgrep -f "hosts-storm.py deliver" >/dev/null'
+	touch "$WORLD/storm/calm"
+	for pid in "${storm_pids[@]}"; do wait "$pid" || :; done
+	hosts_storm check "$storm_store" $hosts_users
+}
+
+# storm_is_good: returns true if nothing was wrong up to now.
+storm_is_good() {
+	[ ! -e "$WORLD/storm/bad" ] ||
+	    { cat "$WORLD/storm/bad"; rm "$WORLD/storm/bad"; return 1; }
 }
