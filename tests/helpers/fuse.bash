@@ -9,11 +9,16 @@ fuse_over() {
 	rm -rf "$WORLD/fuse" "$WORLD/fuse.hang" "$WORLD/fuse.log"
 	cp -a "$1" "$WORLD/fuse"
 	: >"$WORLD/fuse.log"
+	fuse_mount "$@"
+	await 5 "mountpoint -q '$1' || ! kill -0 $fuse_pid" || return
+	mountpoint -q "$1" || skip "this kernel has no FUSE"
+}
+
+# fuse_mount DIRECTORY [OPTION ...]: mounts $WORLD/fuse over the directory.
+fuse_mount() {
 	perl "$BATS_TEST_DIRNAME/programs/fuse.pl" "$WORLD/fuse" "$1" \
 	    "$WORLD/fuse.hang" "$WORLD/fuse.log" "${@:2}" 3>&- &
 	fuse_pid=$!
-	await 5 "mountpoint -q '$1' || ! kill -0 $fuse_pid" || return
-	mountpoint -q "$1" || skip "this kernel has no FUSE"
 }
 
 # fuse_hang PATTERN: keeps calls waiting if they match the pattern (extended),

@@ -447,7 +447,8 @@ storm_is_good() {
 # loss_trial mbox|maildir COUNT: runs tests/programs/hosts-loss.py in alice's
 # mailbox, in the mode of hosts_mode. Returns false if a message was lost.
 loss_trial() {
-	local store=$1 count=$2 name place=$hosts_mail/loss-$1 pids=() pid result=0
+	local store=$1 count=$2 place=$hosts_mail/loss-$1 pids=() name pid
+	local result=0
 	rm -rf "$WORLD/storm"
 	mkdir "$WORLD/storm"
 	mkfifo "$WORLD/storm"/{ask,done}.{a,b}
@@ -458,8 +459,9 @@ loss_trial() {
 		kpopd_on "$name" -d "$hosts_mail/kpopd" -m "$store:$place/%u" \
 		    -l fcntl
 		host_env="STORM=$WORLD/storm" host "$name" /usr/bin/python3 \
-		    "$BATS_TEST_DIRNAME/programs/hosts-loss.py" deliver "$name" \
-		    "$store" "$place" alice 3>&- 2>"$WORLD/storm/deliver.$name" &
+		    "$BATS_TEST_DIRNAME/programs/hosts-loss.py" deliver \
+		    "$name" "$store" "$place" alice 3>&- \
+		    2>"$WORLD/storm/deliver.$name" &
 		pids+=($!)
 	done
 	host_env="STORM=$WORLD/storm" host x /usr/bin/python3 \

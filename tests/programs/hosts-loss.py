@@ -35,7 +35,8 @@ def to_mbox(path, user, message):
     append.lock(box)
     if os.fstat(box).st_uid == 0:
         append.give(box, user)
-    os.write(box, append.FROM + message.replace(b"\nFrom ", b"\n>From ") + b"\n")
+    quoted = message.replace(b"\nFrom ", b"\n>From ")
+    os.write(box, append.FROM + quoted + b"\n")
     if random.random() < 0.5:
         os.fsync(box)
     os.close(box)
@@ -147,8 +148,9 @@ class Trial(storm.Client):
         self.close()
         for host in "ab":
             ask(host, 0)
-        print(f"# hosts: {self.store}: {self.number} delivered, {done} removals: "
-              + "; ".join(f"{n} {name}" for name, n in sorted(self.tries.items())))
+        print(f"# hosts: {self.store}: {self.number} delivered, {done} "
+              "removals: " + "; ".join(
+                  f"{n} {name}" for name, n in sorted(self.tries.items())))
         print("# hosts: " + "; ".join(
             f"{name}: {n}" for name, n in
             sorted((self.outcomes + self.failures).items())))
