@@ -13,7 +13,6 @@
 hosts_all="a b c p x"
 hosts_bricks="a b c"
 hosts_users="alice bob carol"
-hosts_group=/var/lib/glusterd/groups/kpopd
 
 # host_address NAME: prints the host's address.
 host_address() {
@@ -97,6 +96,13 @@ hosts_boot() {
 		cp "$top/examples/hosts/haproxy.cfg" "$own/etc/haproxy"
 		cp "$top/examples/hosts/gluster-group" \
 		    "$own/glusterd/groups/kpopd"
+		# The bricks are on a tmpfs, which does not have the times of a
+		# disk.
+		printf '%s\n' debug.delay-gen=posix \
+		    "delay-gen.delay-duration=${hosts_disk-3000}" \
+		    delay-gen.enable=fsync,ftruncate,rename \
+		    delay-gen.delay-percentage=100 \
+		    >"$own/glusterd/groups/disk"
 	done
 }
 
@@ -176,6 +182,7 @@ hosts_volume() {
 	gluster_on a volume create mail replica 3 \
 	    {a,b,c}.example.org:/srv/brick/mail force
 	gluster_on a volume set mail group kpopd
+	gluster_on a volume set mail group disk
 	gluster_on a volume start mail
 	await 20 'bricks_are_up a b c'
 }
@@ -203,11 +210,14 @@ host_mount() {
 # hosts_mode coherent|default: sets the volume's options to those of
 # examples/hosts, or to GlusterFS's own, and $hosts_mail to the mount that fits.
 hosts_mode() {
+	local name
 	if [ "$1" = coherent ]; then
 		gluster_on a volume set mail group kpopd
 		hosts_mail=/srv/mail
 	else
-		gluster_on a volume reset mail
+		for name in $(cut -d= -f1 "$top/examples/hosts/gluster-group"); do
+			gluster_on a volume reset mail "$name"
+		done
 		hosts_mail=/srv/plain
 	fi
 }
@@ -295,11 +305,44 @@ hosts_open() {
 	pop_ask "PASS x"
 }
 
+# hosts_abandon: ends the dialogue, of whose host the client may hear nothing.
+hosts_abandon() {
+	[ -n "${pop_pid-}" ] || return 0
+	host x pkill -KILL -x kpopc || :
+	pop_close
+}
+
 # hosts_deliver HOST USER: appends standard input to the user's mailbox, on the
 # host, as an MDA does (tests/programs/append.py).
 hosts_deliver() {
 	host "$1" /usr/bin/python3 "$BATS_TEST_DIRNAME/programs/append.py" \
 	    mbox "$hosts_mail/spool/$2" "$2"
+}
+
+# hosts_store USER [HOST]: writes standard input unchanged to the user's mailbox,
+# from b or this host.
+hosts_store() {
+	host "${2-b}" bash -c 'cat >"$1" && chown "$2:mail" "$1" &&
+	    chmod 660 "$1" && sync "$1"' bash "$hosts_mail/spool/$1" "$1"
+}
+
+# hosts_has USER FILE: returns true if each brick has exactly this mailbox.
+hosts_has() {
+	local name
+	for name in $hosts_bricks; do
+		cmp "$WORLD/hosts/$name/srv/brick/mail/spool/$1" "$2" || return
+	done
+}
+
+# host_session HOST USER: prints the pid of the user's session on the host.
+host_session() {
+	local pid first
+	first=$(cat "$WORLD/hosts/$1/pid")
+	for pid in $(pgrep -x kpopd -U "$2"); do
+		[ ! "/proc/$pid/ns/net" -ef "/proc/$first/ns/net" ] ||
+		    [[ $(readlink "/proc/$pid/fd/0") != socket:* ]] ||
+		    echo "$pid"
+	done
 }
 
 # host_log HOST PATTERN: waits until kpopd has logged a line there that matches
@@ -356,9 +399,10 @@ brick_return() {
 	await 20 "bricks_are_up $1"
 }
 
-# is_healed: returns true if each brick has what the others have.
+# is_healed: makes GlusterFS heal what a brick has missed, and returns true if each brick has what the others have.
 is_healed() {
 	local info
+	gluster_on c volume heal mail >/dev/null 2>&1 || :
 	info=$(gluster_on c volume heal mail info 2>/dev/null) &&
 	    [ "$(grep -c '^Number of entries: 0$' <<<"$info")" -eq 3 ]
 }
@@ -408,6 +452,7 @@ hosts_storm_on() {
 storm_begin() {
 	local user
 	storm_store=$1 storm_place=$hosts_mail/spool
+	host b bash -c "rm -rf $hosts_mail/spool/* $hosts_mail/kpopd/users"
 	rm -rf "$WORLD/storm"
 	mkdir "$WORLD/storm"
 	storm_pids=()
@@ -427,6 +472,13 @@ storm_deliver() {
 	storm_pids+=($!)
 }
 
+# host_dies_in PHASE HOST: ends the host as host_die does, while a client is in
+# this phase (login, retr, quit), or at any time (any).
+host_dies_in() {
+	hosts_storm strike "$1" "$2" "$(cat "$WORLD/hosts/$2/pid")" $hosts_users
+	rm "$WORLD/hosts/$2/pid"
+}
+
 # storm_end: waits until the MDAs and clients have ended, and checks the result.
 storm_end() {
 	local pid
@@ -442,4 +494,13 @@ storm_end() {
 storm_is_good() {
 	[ ! -e "$WORLD/storm/bad" ] ||
 	    { cat "$WORLD/storm/bad"; rm "$WORLD/storm/bad"; return 1; }
+}
+
+# storm_abandon: ends the storm without a result, if it still runs.
+storm_abandon() {
+	local pid
+	[ -d "$WORLD/storm" ] || return 0
+	touch "$WORLD/storm/stop" "$WORLD/storm/calm"
+	for pid in "${storm_pids[@]}"; do wait "$pid" || :; done
+	rm -rf "$WORLD/storm"
 }
