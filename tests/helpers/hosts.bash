@@ -46,6 +46,12 @@ host() {
 	    KPOPD_BUILD="$KPOPD_BUILD" ${host_env-} "$@"
 }
 
+# host_daemon NAME COMMAND ...: runs a command there that leaves a process behind.
+host_daemon() {
+	host "$@" </dev/null >>"$WORLD/hosts/$1/console" 2>&1 3>&- 4>&- ||
+	    { cat "$WORLD/hosts/$1/console" >&2; return 1; }
+}
+
 # host_boot NAME: starts the host's first process, its syslogd and its network.
 host_boot() {
 	local own=$WORLD/hosts/$1 address unshare pid=
@@ -147,7 +153,7 @@ hosts_realm() {
 
 # hosts_kdc HOST: starts the host's KDC.
 hosts_kdc() {
-	host_env=KRB5_KDC_PROFILE=/etc/kdc.conf host "$1" \
+	host_env=KRB5_KDC_PROFILE=/etc/kdc.conf host_daemon "$1" \
 	    krb5kdc -r EXAMPLE.ORG -P /run/krb5kdc.pid
 	await 5 "host $1 ss -Hlun sport = 88 | grep -q ."
 }
@@ -155,7 +161,7 @@ hosts_kdc() {
 # host_glusterd HOST: starts the host's glusterd, which starts the brick if it
 # is part of a volume. Waits until glusterd answers.
 host_glusterd() {
-	host "$1" glusterd --log-file=/var/log/glusterfs/glusterd.log 3>&-
+	host_daemon "$1" glusterd --log-file=/var/log/glusterfs/glusterd.log
 	await 20 "host $1 gluster --mode=script pool list >/dev/null 2>&1"
 }
 
@@ -201,8 +207,8 @@ bricks_are_up() {
 # host_mount HOST: mounts the volume with the documented options on /srv/mail,
 # and with GlusterFS's own on /srv/plain.
 host_mount() {
-	host "$1" mount /srv/mail
-	host "$1" mount -t glusterfs localhost:/mail /srv/plain
+	host_daemon "$1" mount /srv/mail
+	host_daemon "$1" mount -t glusterfs localhost:/mail /srv/plain
 	await 10 "host $1 mountpoint -q /srv/mail"
 	await 10 "host $1 mountpoint -q /srv/plain"
 }
@@ -224,7 +230,8 @@ hosts_mode() {
 
 # hosts_proxy: starts HAProxy on p.
 hosts_proxy() {
-	host p haproxy -D -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid 3>&-
+	host_daemon p haproxy -D -f /etc/haproxy/haproxy.cfg \
+	    -p /run/haproxy.pid
 	await 5 'host p ss -Hltn sport = 1109 | grep -q .'
 }
 
@@ -351,6 +358,17 @@ host_log() {
 	await 10 "grep -a ' kpopd' $WORLD/hosts/$1/log/syslog | grep -Eq -- '$2'"
 }
 
+# hosts_complaints: prints what kpopd has logged on the hosts last, except logins
+# and HAProxy's checks.
+hosts_complaints() {
+	local name
+	for name in a b; do
+		grep -a ' kpopd' "$WORLD/hosts/$name/log/syslog" |
+		    grep -Ev ' login | logout .*reason=quit|peer=192.0.2.9:' |
+		    tail -n 20 | sed "s/^/$name /"
+	done
+}
+
 # host_cut HOST: takes the host's network away.
 host_cut() {
 	ip link del "v-$1"
@@ -457,6 +475,7 @@ storm_begin() {
 	mkdir "$WORLD/storm"
 	storm_pids=()
 	for user in $hosts_users; do
+		hosts_store "$user" </dev/null
 		hosts_storm_on x client "$1" pop.example.org "$user" \
 		    3>&- 2>"$WORLD/storm/client.$user" &
 		storm_pids+=($!)
@@ -487,7 +506,10 @@ storm_end() {
 	    ! host b pgrep -f "hosts-storm.py deliver" >/dev/null'
 	touch "$WORLD/storm/calm"
 	for pid in "${storm_pids[@]}"; do wait "$pid" || :; done
-	hosts_storm check "$storm_store" $hosts_users
+	hosts_storm check "$storm_store" $hosts_users >"$WORLD/storm/result" ||
+	    { cat "$WORLD/storm/result"; return 1; }
+	cat "$WORLD/storm/result" >&3
+	storm_is_good
 }
 
 # storm_is_good: returns true if nothing was wrong up to now.
