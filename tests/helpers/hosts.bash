@@ -61,13 +61,14 @@ host_boot() {
 	    --mount-proc bash "$BATS_TEST_DIRNAME/programs/host.bash" "$1" \
 	    "$address" </dev/null >"$own/console" 2>&1 3>&- &
 	unshare=$!
-	await 5 "pid=\$(cat /proc/$unshare/task/$unshare/children) &&
+	await 20 "pid=\$(cat /proc/$unshare/task/$unshare/children) &&
 	    [ -n \"\$pid\" ] &&
-	    [ ! /proc/self/ns/net -ef /proc/\${pid% }/ns/net ]"
+	    [ ! /proc/self/ns/net -ef /proc/\${pid% }/ns/net ]" ||
+	    { cat "$own/console"; return 1; }
 	echo "${pid% }" >"$own/pid"
 	ip link add "v-$1" type veth peer name eth0 netns "${pid% }"
 	ip link set "v-$1" master hosts up
-	await 10 "[ -e $own/run/ready ]" || { cat "$own/console"; return 1; }
+	await 20 "[ -e $own/run/ready ]" || { cat "$own/console"; return 1; }
 }
 
 # hosts_names: prints the /etc/hosts of all hosts.
@@ -91,7 +92,7 @@ hosts_boot() {
 		host_boot "$name" &
 		pids+=($!)
 	done
-	for name in "${pids[@]}"; do wait "$name"; done
+	for name in "${pids[@]}"; do wait "$name" || return; done
 	for name in $hosts_all; do
 		own=$WORLD/hosts/$name
 		hosts_names >"$own/etc/hosts"
@@ -237,7 +238,7 @@ hosts_proxy() {
 
 # hosts_start: starts all of it, with kpopd on a and b.
 hosts_start() {
-	hosts_boot
+	hosts_boot || return
 	hosts_realm >"$WORLD/hosts/realm.log" 2>&1 &
 	local realm=$! name
 	hosts_volume >"$WORLD/hosts/volume.log" 2>&1 ||
