@@ -216,12 +216,16 @@ had() {
 	return "$1"
 }
 
-# storm_of_deaths mbox|maildir COUNT: lets hosts die during a storm.
+# storm_of_deaths mbox|maildir COUNT: lets hosts die during a storm, COUNT times
+# or for $MINUTES.
 storm_of_deaths() {
+	local n
 	storm_begin "$1"
-	for _ in $(seq "$2"); do
+	for n in $(seq "$2"); do
 		point_here storm_death
+		((n % 20 != 0)) || echo "# hosts: $n deaths, ${bad-0} bad" >&3
 		[ "${bad-0}" -lt 5 ] || break
+		[ $SECONDS -lt $((${MINUTES-600} * 60)) ] || break
 	done
 	point_here storm_end
 }
