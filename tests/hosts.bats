@@ -256,9 +256,11 @@ mount_behind() {
 	library=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
 	[ -e "$library" ] || skip "libfaketime is not installed"
 	host "$1" mkdir -p /srv/behind
-	host_env="LD_PRELOAD=$library FAKETIME=-1h FAKETIME_DONT_FAKE_MONOTONIC=1" \
-	    host "$1" glusterfs --volfile-server=localhost --volfile-id=/mail \
+	local host_env="LD_PRELOAD=$library FAKETIME=-1h
+	    FAKETIME_DONT_FAKE_MONOTONIC=1"
+	host "$1" glusterfs --volfile-server=localhost --volfile-id=/mail \
 	    /srv/behind
+	host_env=
 	await 10 "host $1 mountpoint -q /srv/behind"
 }
 

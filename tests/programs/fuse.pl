@@ -20,10 +20,10 @@
 #	                times and content for this time
 #	behind=SECONDS  the server's clock is behind
 #	step=SECONDS    the server's clock advances in steps
-#	client=1        this program, which is the client of the server, keeps the
-#			status of a file until an fsync of the file, of a
-#			directory until its names are read, and all until it
-#			changes something itself
+#	client=1        this program, as the server's client, keeps the status
+#	                of a file until an fsync of the file, of a directory
+#	                until its names are read, and all until it changes
+#	                something itself
 #	trace=1         a line for each call is written to LOG
 #	fail=FILE       while FILE exists, calls that match the expression in it
 #	                fail
@@ -111,10 +111,12 @@ sub look {
 # Forgets what a call makes out of date.
 sub forget {
 	my ($r) = @_;
-	if ($r->{op} =~ /^(?:FSYNC|OPEN|OPENDIR)$/) {
-		delete $kept{ $paths{ $r->{node} } // '' }
-		    unless $r->{op} eq 'OPEN' && -e $source . $paths{ $r->{node} };
-	} elsif ($r->{op} !~ /^(?:LOOKUP|GETATTR|READ|FLUSH|READDIR)$/) {
+	my $path = $paths{ $r->{node} } // '';
+	if (       $r->{op} =~ /^(?:FSYNC|OPENDIR)$/
+		|| $r->{op} eq 'OPEN' && !-e $source . $path)
+	{
+		delete $kept{$path};
+	} elsif ($r->{op} !~ /^(?:LOOKUP|GETATTR|READ|FLUSH|READDIR|OPEN)$/) {
 		%kept = ();
 	}
 }
