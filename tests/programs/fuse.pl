@@ -116,7 +116,7 @@ sub forget {
 		|| $r->{op} eq 'OPEN' && !-e $source . $path)
 	{
 		delete $kept{$path};
-	} elsif ($r->{op} !~ /^(?:LOOKUP|GETATTR|READ|FLUSH|READDIR|OPEN)$/) {
+	} elsif ($r->{op} =~ /^(?:SETATTR|WRITE|CREATE|MK|RM|RENAME|.*LINK$)/) {
 		%kept = ();
 	}
 }
