@@ -103,9 +103,14 @@ server_has() {
 	run pop alice "RETR 1" QUIT
 	[[ $output == *"Subject: two"* ]] || { echo "$output"; return 1; }
 	rm "$WORLD/fuse/alice"
-	mbox three two one | install -o alice -g mail -m 660 /dev/stdin \
-	    "$WORLD/fuse/alice"
+	elsewhere three two one
+	chown alice:mail "$WORLD/fuse/alice"
 	[[ $(pop alice "TOP 3 0" QUIT) == *"Subject: one"* ]]
+	rm "$WORLD/fuse/alice"
+	[[ $(pop alice STAT QUIT) == *"+OK 0 messages"* ]]
+	elsewhere four
+	chown alice:mail "$WORLD/fuse/alice"
+	[[ $(pop alice STAT QUIT) == *"+OK 1 message"* ]]
 }
 
 @test "a list is used under another device number, as another host or a new mount has it" {

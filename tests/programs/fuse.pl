@@ -22,8 +22,8 @@
 #	step=SECONDS    the server's clock advances in steps
 #	client=1        this program, as the server's client, keeps the status
 #	                of a file until an fsync of the file, of a directory
-#	                until its names are read, and all until it changes
-#	                something itself
+#	                until its names are read, and of both until it changes
+#	                them itself
 #	trace=1         a line for each call is written to LOG
 #	fail=FILE       while FILE exists, calls that match the expression in it
 #	                fail
@@ -112,11 +112,13 @@ sub look {
 sub forget {
 	my ($r) = @_;
 	my $path = $paths{ $r->{node} } // '';
-	if (       $r->{op} =~ /^(?:FSYNC|OPENDIR)$/
+	if ($r->{op} =~ /^(?:FSYNC|OPENDIR|SETATTR|WRITE)$/
 		|| $r->{op} eq 'OPEN' && !-e $source . $path)
 	{
 		delete $kept{$path};
-	} elsif ($r->{op} =~ /^(?:SETATTR|WRITE|CREATE|MK|RM|RENAME|.*LINK$)/) {
+	} elsif ($r->{op} =~ /^(?:CREATE|MKNOD|UNLINK)$/) {
+		delete @kept{ $path, subject($r) =~ s/^\w+ //r };
+	} elsif ($r->{op} =~ /^(?:MKDIR|RMDIR|RENAME|LINK|SYMLINK)/) {
 		%kept = ();
 	}
 }
