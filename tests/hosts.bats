@@ -288,9 +288,8 @@ bytes_read() {
 	[[ $(<"$WORLD/answers") =~ "+OK 1 "([^$'\n']+) ]]
 	one=${BASH_REMATCH[1]}
 	[ -z "$(bytes_read b bob STAT QUIT)" ]
-	# The host behind leaves size and times as they are.
-	mbox one two six | hosts_store bob
 	hosts_pop a bob "DELE 2" QUIT
+	# The host behind leaves size and times as they are.
 	mbox six one >"$WORLD/swapped"
 	before=$(host a stat -c '%s %y %z' /srv/mail/spool/bob)
 	host a dd of=/srv/behind/spool/bob conv=notrunc status=none \
