@@ -22,6 +22,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "file.h"
 #include "lock-session.h"
 #include "log.h"
 #include "maildrop-state.h"
@@ -305,7 +306,8 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 /*
  * Takes the lock that is the same for all paths to one mailbox. The lock
  * depends only on the device and inode of the mailbox's directory, and on the
- * mailbox's name in this directory.
+ * mailbox's name in this directory. If other hosts may see the directory, it
+ * does not depend on the device, whose number differs between hosts.
  */
 static enum drop_error
 lock_identity(const struct store_place *place, int user,
@@ -318,7 +320,8 @@ lock_identity(const struct store_place *place, int user,
 	if (fstat(place->dir, &st) == -1)
 		fatal("fstat of the mailbox directory");
 	XXH3_64bits_reset(&hash);
-	XXH3_64bits_update(&hash, &st.st_dev, sizeof(st.st_dev));
+	if (file_is_local(place->dir))
+		XXH3_64bits_update(&hash, &st.st_dev, sizeof(st.st_dev));
 	XXH3_64bits_update(&hash, &st.st_ino, sizeof(st.st_ino));
 	XXH3_64bits_update(&hash, place->name, strlen(place->name));
 	if (lock_session_identity(user, XXH3_64bits_digest(&hash), lock) == 0)

@@ -15,6 +15,15 @@ fuse_over() {
 	mountpoint -q "$1" || skip "this kernel has no FUSE"
 }
 
+# fuse_also DIRECTORY: mounts the same files over another, empty directory, as
+# another host would. The device number differs, the inode numbers do not.
+fuse_also() {
+	perl "$BATS_TEST_DIRNAME/programs/fuse.pl" "$WORLD/fuse" "$1" \
+	    "$WORLD/fuse.hang" "$WORLD/fuse.log" 3>&- &
+	fuse_other_at=$1 fuse_other_pid=$!
+	await 5 "mountpoint -q '$1'"
+}
+
 # fuse_hang PATTERN: keeps calls waiting if they match the pattern (extended),
 # such as "READ /new/1" or "LOOKUP /.k5login".
 fuse_hang() {
@@ -48,6 +57,12 @@ fuse_sleep() {
 fuse_end() {
 	[ -n "${fuse_pid-}" ] || return 0
 	fuse_answers
+	if [ -n "${fuse_other_pid-}" ]; then
+		umount -l "$fuse_other_at" 2>/dev/null || true
+		kill -KILL "$fuse_other_pid" 2>/dev/null || true
+		wait "$fuse_other_pid" 2>/dev/null || true
+		fuse_other_pid=
+	fi
 	kill -KILL "$fuse_pid" 2>/dev/null || true
 	wait "$fuse_pid" 2>/dev/null || true
 	umount -l "$fuse_at" 2>/dev/null || true

@@ -1,0 +1,102 @@
+#!/usr/bin/env bats
+# Checks mailboxes and state on a file system that other hosts may see, as far
+# as one host can show it. The file system is tests/programs/fuse.pl; kpopd
+# cannot know that it is not a cluster's.
+
+load helpers/all
+
+setup_file() { :; }
+teardown_file() { :; }
+
+setup() {
+	begin_test
+	mbox one two three | store alice
+	realm_login alice
+}
+
+teardown() {
+	local status=0
+	[ -z "${other-}" ] || kill "$other" 2>/dev/null || true
+	fuse_end
+	end_test || status=1
+	rm -rf /srv/spool /srv/other
+	return $status
+}
+
+# share_spool: puts the spool on a shared file system, as /srv/spool, and starts
+# the server.
+share_spool() {
+	mkdir -p /srv/spool
+	chown root:mail /srv/spool
+	chmod 2775 /srv/spool
+	cp -p /var/mail/alice /srv/spool/
+	server_start "$@" -m mbox:/srv/spool/%u
+	fuse_over /srv/spool
+}
+
+# lock_file AGE TEXT: makes alice's dotlock, touched AGE minutes ago.
+lock_file() {
+	printf '%s\n' "$2" >/srv/spool/alice.lock
+	touch -d "-$1 minutes" /srv/spool/alice.lock
+	forget_index
+}
+
+@test "on a shared file system a dotlock of another program is stale after five minutes, whatever pid it contains" {
+	share_spool
+	lock_file 4 $$
+	run pop alice QUIT
+	[[ ${lines[-1]} == "-ERR [IN-USE] another program"* ]]
+	[ -e /srv/spool/alice.lock ]
+	lock_file 6 $$
+	run pop alice QUIT
+	[[ ${lines[-1]} == "+OK bye, 3 messages left" ]]
+	[ "$(ls -A /srv/spool)" = alice ]
+	# Dovecot names the host whose pid this is.
+	lock_file 6 "$$:$(hostname)"
+	run pop alice QUIT
+	[[ ${lines[-1]} == "-ERR [IN-USE] another program"* ]]
+	lock_file 6 "$$:another.kpopd.test"
+	run pop alice QUIT
+	[[ ${lines[-1]} == "+OK bye, 3 messages left" ]]
+}
+
+# elsewhere COMMAND ...: runs the command as on another host, where no process
+# has the pid of a process of this host.
+elsewhere() {
+	unshare --pid --fork "$@"
+}
+
+@test "dotlockfile -p of another host does not break kpopd's dotlock on a shared file system" {
+	share_spool
+	pop_login alice
+	pop_ask "DELE 1"
+	fuse_hang '^WRITE /alice$'
+	pop_say QUIT
+	fuse_hangs
+	[ -e /srv/spool/alice.lock ]
+	run elsewhere dotlockfile -p -r 0 -l /srv/spool/alice.lock
+	[ "$status" -ne 0 ]
+	fuse_answers
+	pop_hear '^\+OK bye, 2'
+	pop_hear_end
+	[ ! -e /srv/spool/alice.lock ]
+}
+
+@test "two services with one state directory that see the spool as two devices let one session into a mailbox" {
+	share_spool
+	mkdir -p /srv/other
+	fuse_also /srv/other
+	[ "$(stat -c %d /srv/other)" != "$(stat -c %d /srv/spool)" ]
+	PORT=1110 perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:127.0.0.1 \
+	    "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab" \
+	    -m mbox:/srv/other/%u 3>&- &
+	other=$!
+	await 5 'ss -Hltn sport = 1110 | grep -q .'
+	pop_login alice
+	run kpopc mail.kpopd.test 1110 \
+	    < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
+	[[ $output == *"-ERR [IN-USE] another program"* ]] ||
+	    { echo "$output"; log_lines; return 1; }
+	pop_ask QUIT
+	pop_hear_end
+}
