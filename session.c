@@ -172,6 +172,13 @@ enter_mailbox(const struct session *s, int channel, int state,
 	return claim == DROP_OK;
 }
 
+/* Looks for a takeover request, as io_look_for_takeover asks. */
+static int
+look_for_login(void *self)
+{
+	return lock_session_look(self);
+}
+
 /*
  * Opens the mailbox and serves POP3 until the client has gone. Returns true if
  * a removal is unfinished that this session may not finish, because it may only
@@ -208,6 +215,7 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	error = maildrop_open(&drop, s->mailboxes, s->path, state, locks);
 	maildrop_compute_ids(&drop, &s->o->uidl);
 	io_allow_takeover(io, lock.yield, (int64_t)idle * 1000 / TAKEOVER_PART);
+	io_look_for_takeover(io, look_for_login, &lock);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
 	else

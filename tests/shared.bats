@@ -100,3 +100,66 @@ elsewhere() {
 	pop_ask QUIT
 	pop_hear_end
 }
+
+# share_state: puts the state on a shared file system. Logins cannot use the
+# FIFO of takeover requests, as if they were on another host.
+share_state() {
+	server_start -t 30:20
+	pop alice QUIT
+	rm "$(kept)/yield"
+	: >"$(kept)/yield"
+	chown alice "$(kept)/yield"
+	fuse_over "$state/users"
+}
+
+@test "an idle session on a shared file system ends if the same principal logs in on another host" {
+	share_state
+	pop_login alice
+	pop_ask "DELE 1"
+	# The idle time before takeover is a second.
+	sleep 1.5
+	begin=$EPOCHREALTIME
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 3 messages"*"+OK bye, 3 messages left" ]] ||
+	    { echo "$output"; log_lines; return 1; }
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 4) }"
+	pop_hear_end
+	log_has 'logout .*reason=yielded retrieved=0 octets=0 topped=0 deleted=0 left=3'
+}
+
+@test "a login that a busy session has refused does not end that session later, nor the next session" {
+	local refused
+	share_state
+	pop_login alice
+	pop alice QUIT >"$WORLD/refused" 3>&- &
+	refused=$!
+	until ! kill -0 $refused 2>/dev/null; do
+		pop_ask NOOP
+		sleep 0.1
+	done
+	grep -q '^-ERR \[IN-USE\] another session' "$WORLD/refused"
+	[ -s "$(kept)/takeover" ]
+	# The session looks at the file three times.
+	sleep 3.5
+	pop_ask NOOP
+	pop_ask QUIT
+	pop_hear_end
+	pop_login alice
+	sleep 3.5
+	pop_ask QUIT '^\+OK bye, 3'
+	pop_hear_end
+	log_lacks 'reason=yielded'
+}
+
+@test "a session on a local file system makes and reads no file for takeover requests" {
+	server_start -t 30:20
+	pop_login alice
+	attach "$(child_pid)" -o "$WORLD/looks" -e trace=openat,fstatfs
+	sleep 3
+	kill "$tracer"
+	detached
+	[ "$(grep -c fstatfs "$WORLD/looks")" -eq 1 ]
+	refute grep takeover "$WORLD/looks"
+	pop alice QUIT
+	[ ! -e "$(kept)/takeover" ]
+}

@@ -571,6 +571,52 @@ identities(void)
 	CHECK(unlink(name) == 0 && close(state) == 0);
 }
 
+/*
+ * If other hosts may see the state directory, a login that finds the session
+ * lock taken leaves a request in a file, which the session finds once. The user
+ * may put anything in the file's place.
+ */
+static void
+requests_of_other_hosts(void)
+{
+	struct lock_session one = { .fd = -1 }, two = { .fd = -1 };
+	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char file[80], name[80];
+	struct stat st;
+
+	snprintf(file, sizeof(file), "%s/takeover", directory);
+	CHECK(lock_session(state, "a@B", &one) == 0);
+	CHECK(lock_session_look(&one) == -1);
+	CHECK(lock_session(state, "a@B", &two) == -1 && errno == EAGAIN &&
+	    stat(file, &st) == -1);
+	is_shared = true;
+	CHECK(lock_session_look(&one) == 0);
+	/* Only a login of the same principal asks. */
+	CHECK(lock_session(state, "b@B", &two) == -1 && errno == EAGAIN &&
+	    stat(file, &st) == -1);
+	CHECK(lock_session(state, "a@B", &two) == -1 && errno == EAGAIN &&
+	    stat(file, &st) == 0 && (st.st_mode & 0777) == 0600);
+	CHECK(lock_session_look(&one) == 1 && lock_session_look(&one) == 0);
+	CHECK(lock_session(state, "a@B", &two) == -1 &&
+	    lock_session_look(&one) == 1);
+	CHECK(*lines == 0);
+	CHECK(unlink(file) == 0 && lock_session_look(&one) == 0);
+	CHECK(mkfifo(file, 0600) == 0 && lock_session_look(&one) == 0);
+	CHECK(unlink(file) == 0 && symlink("/dev/zero", file) == 0 &&
+	    lock_session_look(&one) == 0);
+	CHECK(unlink(file) == 0 && mkdir(file, 0700) == 0 &&
+	    lock_session_look(&one) == 0);
+	CHECK(lock_session(state, "a@B", &two) == -1 && errno == EAGAIN &&
+	    *lines > 0);
+	is_shared = false, *lines = 0;
+	lock_session_release(&one);
+	CHECK(rmdir(file) == 0);
+	snprintf(name, sizeof(name), "%s/yield", directory);
+	CHECK(unlink(name) == 0);
+	snprintf(name, sizeof(name), "%s/session", directory);
+	CHECK(unlink(name) == 0 && close(state) == 0);
+}
+
 /* Writes a dotlock of n bytes that was touched age seconds ago. */
 static void
 put_dotlock(const char *text, size_t n, int age)
@@ -999,6 +1045,7 @@ main(void)
 	full_disk_signs_nothing();
 	take_over();
 	identities();
+	requests_of_other_hosts();
 	stale_locks();
 	shared_locks_of_others();
 	shared_locks_of_brokers();
