@@ -48,9 +48,13 @@ pop_verbs() {
 # pop_open [KPOPC-OPTION ...]: begins a dialogue. The functions pop_... below
 # send commands and read answers. pop_close ends the dialogue.
 pop_open() {
+	pop_run "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109
+}
+
+# pop_run COMMAND ...: begins a dialogue through this command.
+pop_run() {
 	coproc POP {
-		"$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 \
-		    2>"$WORLD/kpopc.err"
+		"$@" 2>"$WORLD/kpopc.err"
 	}
 	pop_pid=$POP_PID
 	exec {pop_in}<&"${POP[0]}" {pop_out}>&"${POP[1]}"

@@ -1,0 +1,445 @@
+# Several mail hosts with one distributed file system: a real GlusterFS with
+# three bricks, two KDCs and HAProxy. Each host has namespaces of its own within
+# those of tests/world, and the addresses and names of examples/hosts, whose
+# files it uses unchanged.
+#
+#	a, b	mail hosts: brick, mounts, kpopd
+#	c	brick, second KDC
+#	p	pop.example.org: HAProxy, first KDC
+#	x	clients
+#
+# A host's disk is $WORLD/hosts/NAME. Test files that need this file load it.
+
+hosts_all="a b c p x"
+hosts_bricks="a b c"
+hosts_users="alice bob carol"
+hosts_group=/var/lib/glusterd/groups/kpopd
+
+# host_address NAME: prints the host's address.
+host_address() {
+	case $1 in
+	a) echo 192.0.2.1 ;;
+	b) echo 192.0.2.2 ;;
+	c) echo 192.0.2.3 ;;
+	p) echo 192.0.2.9 ;;
+	x) echo 192.0.2.10 ;;
+	esac
+}
+
+# hosts_missing: prints why the hosts cannot be had here, or nothing.
+hosts_missing() {
+	local program
+	for program in glusterd gluster mount.glusterfs haproxy krb5kdc; do
+		command -v "$program" >/dev/null ||
+		    { echo "$program is not installed"; return; }
+	done
+	[ -c /dev/fuse ] && (: <>/dev/fuse) 2>/dev/null ||
+	    echo "this kernel has no FUSE"
+}
+
+# host NAME COMMAND ...: runs the command on the host.
+host() {
+	local pid
+	pid=$(cat "$WORLD/hosts/$1/pid") || return
+	shift
+	nsenter -t "$pid" -m -n -p -u -i -- env -i LC_ALL=C HOME=/root \
+	    PATH=/usr/sbin:/usr/bin:/sbin:/bin WORLD="$WORLD" \
+	    KPOPD_BUILD="$KPOPD_BUILD" ${host_env-} "$@"
+}
+
+# host_boot NAME: starts the host's first process, its syslogd and its network.
+host_boot() {
+	local own=$WORLD/hosts/$1 address unshare pid=
+	address=$(host_address "$1")
+	mkdir -p "$own"
+	setsid unshare --mount --net --pid --uts --ipc --fork --kill-child \
+	    --mount-proc bash "$BATS_TEST_DIRNAME/programs/host.bash" "$1" \
+	    "$address" </dev/null >"$own/console" 2>&1 3>&- &
+	unshare=$!
+	await 5 "pid=\$(cat /proc/$unshare/task/$unshare/children) &&
+	    [ -n \"\$pid\" ] &&
+	    [ ! /proc/self/ns/net -ef /proc/\${pid% }/ns/net ]"
+	echo "${pid% }" >"$own/pid"
+	ip link add "v-$1" type veth peer name eth0 netns "${pid% }"
+	ip link set "v-$1" master hosts up
+	await 10 "[ -e $own/run/ready ]" || { cat "$own/console"; return 1; }
+}
+
+# hosts_names: prints the /etc/hosts of all hosts.
+hosts_names() {
+	local name
+	echo "127.0.0.1 localhost"
+	for name in $hosts_all; do
+		echo "$(host_address "$name") $name.example.org"
+	done
+	echo "$(host_address p) pop.example.org kdc1.example.org"
+	echo "$(host_address c) kdc2.example.org"
+}
+
+# hosts_boot: starts all hosts, with the files of examples/hosts.
+hosts_boot() {
+	local name own pids=()
+	ip link add hosts type bridge
+	ip link set hosts up
+	mkdir -p "$WORLD/hosts"
+	for name in $hosts_all; do
+		host_boot "$name" &
+		pids+=($!)
+	done
+	for name in "${pids[@]}"; do wait "$name"; done
+	for name in $hosts_all; do
+		own=$WORLD/hosts/$name
+		hosts_names >"$own/etc/hosts"
+		cp "$top/examples/hosts/krb5.conf" "$own/etc/krb5.conf"
+		cp "$top/examples/hosts/kpopd.conf" "$own/etc/kpopd.conf"
+		cat "$top/examples/hosts/fstab" >>"$own/etc/fstab"
+		mkdir -p "$own/etc/haproxy"
+		cp "$top/examples/hosts/haproxy.cfg" "$own/etc/haproxy"
+		cp "$top/examples/hosts/gluster-group" \
+		    "$own/glusterd/groups/kpopd"
+	done
+}
+
+# hosts_realm: makes the realm EXAMPLE.ORG and the keytabs, and starts both
+# KDCs. The second KDC has a copy of the first one's database.
+hosts_realm() {
+	local own=$WORLD/hosts name
+	cat >"$own/kdc.conf" <<-END
+	[realms]
+		EXAMPLE.ORG = {
+			database_name = /var/lib/kpopd/principal
+			key_stash_file = /var/lib/kpopd/stash
+			acl_file = /var/lib/kpopd/acl
+			kdc_ports = 88
+			kdc_tcp_ports = 88
+		}
+	END
+	cp "$own/kdc.conf" "$own/p/etc/kdc.conf"
+	cp "$own/kdc.conf" "$own/c/etc/kdc.conf"
+	{
+		for name in $hosts_users; do
+			echo "addprinc -randkey $name"
+			echo "ktadd -k $own/$name.keytab $name"
+		done
+		for name in pop a b; do
+			echo "addprinc -randkey pop/$name.example.org"
+		done
+		for name in a b; do
+			echo "ktadd -norandkey -k $own/$name/etc/kpopd.keytab" \
+			    "pop/pop.example.org pop/$name.example.org"
+		done
+	} >"$own/kadmin.in"
+	local host_env=KRB5_KDC_PROFILE=/etc/kdc.conf
+	host p kdb5_util create -r EXAMPLE.ORG -s -P throwaway
+	host p kadmin.local <"$own/kadmin.in"
+	host p kdb5_util dump "$own/dump"
+	cp "$own/p/kpopd/stash" "$own/c/kpopd/stash"
+	host c kdb5_util load "$own/dump"
+	hosts_kdc p
+	hosts_kdc c
+}
+
+# hosts_kdc HOST: starts the host's KDC.
+hosts_kdc() {
+	host_env=KRB5_KDC_PROFILE=/etc/kdc.conf host "$1" \
+	    krb5kdc -r EXAMPLE.ORG -P /run/krb5kdc.pid
+	await 5 "host $1 ss -Hlun sport = 88 | grep -q ."
+}
+
+# host_glusterd HOST: starts the host's glusterd, which starts the brick if it
+# is part of a volume. Waits until glusterd answers.
+host_glusterd() {
+	host "$1" glusterd --log-file=/var/log/glusterfs/glusterd.log 3>&-
+	await 20 "host $1 gluster --mode=script pool list >/dev/null 2>&1"
+}
+
+# gluster_on HOST ARGUMENT ...: runs gluster(8) there.
+gluster_on() {
+	local name=$1
+	shift
+	host "$name" gluster --mode=script "$@"
+}
+
+# hosts_volume: starts glusterd on all hosts of bricks, and makes the volume as
+# the documentation has it.
+hosts_volume() {
+	local name pids=()
+	for name in $hosts_bricks; do
+		host_glusterd "$name" &
+		pids+=($!)
+	done
+	for name in "${pids[@]}"; do wait "$name"; done
+	gluster_on a peer probe b.example.org
+	gluster_on a peer probe c.example.org
+	await 20 "[ \$(gluster_on c pool list | grep -c Connected) -eq 3 ] &&
+	    [ \$(gluster_on b pool list | grep -c Connected) -eq 3 ]"
+	gluster_on a volume create mail replica 3 \
+	    {a,b,c}.example.org:/srv/brick/mail force
+	gluster_on a volume set mail group kpopd
+	gluster_on a volume start mail
+	await 20 'bricks_are_up a b c'
+}
+
+# bricks_are_up HOST ...: returns true if the bricks of these hosts are online.
+bricks_are_up() {
+	local name status
+	status=$(gluster_on c volume status mail --xml 2>/dev/null |
+	    tr -d ' \n') || return
+	for name; do
+		grep -Eq "<hostname>$name.example.org</hostname><path>/[^<]*</path><peerid>[^<]*</peerid><status>1<" \
+		    <<<"$status" || return
+	done
+}
+
+# host_mount HOST: mounts the volume with the documented options on /srv/mail,
+# and with GlusterFS's own on /srv/plain.
+host_mount() {
+	host "$1" mount /srv/mail
+	host "$1" mount -t glusterfs localhost:/mail /srv/plain
+	await 10 "host $1 mountpoint -q /srv/mail"
+	await 10 "host $1 mountpoint -q /srv/plain"
+}
+
+# hosts_mode coherent|default: sets the volume's options to those of
+# examples/hosts, or to GlusterFS's own, and $hosts_mail to the mount that fits.
+hosts_mode() {
+	if [ "$1" = coherent ]; then
+		gluster_on a volume set mail group kpopd
+		hosts_mail=/srv/mail
+	else
+		gluster_on a volume reset mail
+		hosts_mail=/srv/plain
+	fi
+}
+
+# hosts_proxy: starts HAProxy on p.
+hosts_proxy() {
+	host p haproxy -D -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid 3>&-
+	await 5 'host p ss -Hltn sport = 1109 | grep -q .'
+}
+
+# hosts_start: starts all of it, with kpopd on a and b.
+hosts_start() {
+	hosts_boot
+	hosts_realm >"$WORLD/hosts/realm.log" 2>&1 &
+	local realm=$! name
+	hosts_volume >"$WORLD/hosts/volume.log" 2>&1 ||
+	    { cat "$WORLD/hosts/volume.log" >&2; return 1; }
+	wait $realm || { cat "$WORLD/hosts/realm.log" >&2; return 1; }
+	hosts_mail=/srv/mail
+	host_mount a
+	host_mount b
+	host a mkdir -p /srv/mail/spool /srv/mail/kpopd
+	host a chgrp mail /srv/mail/spool
+	host a chmod 2775 /srv/mail/spool
+	for name in a b; do kpopd_on "$name"; done
+	hosts_proxy
+	for name in $hosts_users; do
+		host x kinit -c "FILE:/run/$name" -k \
+		    -t "$WORLD/hosts/$name.keytab" "$name"
+	done
+}
+
+# hosts_stop: ends all hosts, and keeps what kpopd has logged.
+hosts_stop() {
+	local name
+	for name in $hosts_all; do
+		[ ! -e "$WORLD/hosts/$name/pid" ] || host_kill "$name"
+		cat "$WORLD/hosts/$name"/log/syslog 2>/dev/null |
+		    sed 's/^[^ ]* //' | grep -a ' kpopd' >>"$WORLD/syslog" || :
+	done
+	ip link del hosts || :
+}
+
+# kpopd_on HOST [KPOPD-OPTION ...]: starts kpopd on the host, with
+# examples/hosts/kpopd.conf and these options, in place of one that runs.
+kpopd_on() {
+	local name=$1
+	shift
+	kpopd_off "$name"
+	[ "$hosts_mail" = /srv/mail ] || set -- -d "$hosts_mail/kpopd" \
+	    -m "mbox:$hosts_mail/spool/%u" "$@"
+	host "$name" setsid -f bash -c 'echo $$ >/run/kpopd.pid; exec "$@"' \
+	    bash perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:0.0.0.0 \
+	    "$KPOPD_BUILD/kpopd" -a 200:200:500:0 "$@" </dev/null \
+	    >"$WORLD/hosts/$name/kpopd.out" 2>&1 3>&-
+	await 5 "host $name ss -Hltn sport = 1109 | grep -q ." ||
+	    { cat "$WORLD/hosts/$name/kpopd.out" >&2; return 1; }
+}
+
+# kpopd_off HOST: ends all processes of kpopd on the host.
+kpopd_off() {
+	host "$1" pkill -KILL -x kpopd || return 0
+	await 5 "! host $1 pgrep -x kpopd >/dev/null"
+}
+
+# hosts_pop SERVER USER COMMAND ...: runs a whole session from x with the server
+# (a, b, or pop, which is HAProxy), and prints the answers without CRs. The exit
+# status is kpopc's.
+hosts_pop() {
+	local server=$1 user=$2
+	shift 2
+	printf '%s\r\n' "USER $user" "PASS x" "$@" |
+	    host_env="KRB5CCNAME=FILE:/run/$user" host x \
+		"$KPOPD_BUILD/kpopc" "$server.example.org" 1109 | tr -d '\r'
+	return "${PIPESTATUS[1]}"
+}
+
+# hosts_open SERVER USER: begins a dialogue of the user from x with the server,
+# as pop_open does.
+hosts_open() {
+	local host_env="KRB5CCNAME=FILE:/run/$2"
+	pop_run host x "$KPOPD_BUILD/kpopc" "$1.example.org" 1109
+	pop_hear '^\+OK'
+	pop_ask "USER $2"
+	pop_ask "PASS x"
+}
+
+# hosts_deliver HOST USER: appends standard input to the user's mailbox, on the
+# host, as an MDA does (tests/programs/append.py).
+hosts_deliver() {
+	host "$1" /usr/bin/python3 "$BATS_TEST_DIRNAME/programs/append.py" \
+	    mbox "$hosts_mail/spool/$2" "$2"
+}
+
+# host_log HOST PATTERN: waits until kpopd has logged a line there that matches
+# (extended).
+host_log() {
+	await 10 "grep -a ' kpopd' $WORLD/hosts/$1/log/syslog | grep -Eq -- '$2'"
+}
+
+# host_cut HOST: takes the host's network away.
+host_cut() {
+	ip link del "v-$1"
+}
+
+# host_kill HOST: kills all processes of the host.
+host_kill() {
+	local pid
+	pid=$(cat "$WORLD/hosts/$1/pid")
+	kill -KILL "$pid"
+	rm "$WORLD/hosts/$1/pid"
+}
+
+# host_die HOST: takes the host's network and kills all its processes, so that
+# nothing tells the others.
+host_die() {
+	host_cut "$1"
+	host_kill "$1"
+}
+
+# host_return HOST: starts a host that has died: its brick, mounts, kpopd.
+host_return() {
+	host_boot "$1"
+	[[ " $hosts_bricks " != *" $1 "* ]] || host_glusterd "$1"
+	case $1 in
+	a | b)
+		host_mount "$1"
+		kpopd_on "$1"
+		;;
+	c) hosts_kdc c ;;
+	p)
+		hosts_kdc p
+		hosts_proxy
+		;;
+	esac
+}
+
+# brick_die HOST: kills the host's brick alone.
+brick_die() {
+	host "$1" pkill -KILL -x glusterfsd
+}
+
+# brick_return HOST: starts the brick again.
+brick_return() {
+	gluster_on "$1" volume start mail force
+	await 20 "bricks_are_up $1"
+}
+
+# is_healed: returns true if each brick has what the others have.
+is_healed() {
+	local info
+	info=$(gluster_on c volume heal mail info 2>/dev/null) &&
+	    [ "$(grep -c '^Number of entries: 0$' <<<"$info")" -eq 3 ]
+}
+
+# net_cut HOST OTHER ...: nothing that the host sends arrives at the others, and
+# nothing of theirs at the host. The others' frames go to no interface.
+net_cut() {
+	local name=$1 other
+	shift
+	for other; do
+		neighbour "$name" "$other"
+		neighbour "$other" "$name"
+	done
+}
+
+neighbour() {
+	host "$1" ip neigh replace "$(host_address "$2")" \
+	    lladdr 02:00:00:00:00:01 dev eth0 nud permanent
+}
+
+# net_heal HOST OTHER ...: ends net_cut.
+net_heal() {
+	local name=$1 other
+	shift
+	for other; do
+		host "$name" ip neigh del "$(host_address "$other")" dev eth0
+		host "$other" ip neigh del "$(host_address "$name")" dev eth0
+	done
+}
+
+# hosts_storm COMMAND ...: runs tests/programs/hosts-storm.py on this side.
+# hosts_storm_on HOST COMMAND ... runs it on the host.
+hosts_storm() {
+	STORM=$WORLD/storm /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/hosts-storm.py" "$@"
+}
+
+hosts_storm_on() {
+	local name=$1 host_env="STORM=$WORLD/storm"
+	shift
+	host "$name" /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/hosts-storm.py" "$@"
+}
+
+# storm_begin mbox|maildir: starts an MDA on a and b, and a client for each user
+# of $hosts_users on x, which comes through HAProxy. Empties the mailboxes.
+storm_begin() {
+	local user
+	storm_store=$1 storm_place=$hosts_mail/spool
+	rm -rf "$WORLD/storm"
+	mkdir "$WORLD/storm"
+	storm_pids=()
+	for user in $hosts_users; do
+		hosts_storm_on x client "$1" pop.example.org "$user" \
+		    3>&- 2>"$WORLD/storm/client.$user" &
+		storm_pids+=($!)
+	done
+	storm_deliver a
+	storm_deliver b
+}
+
+# storm_deliver HOST: starts the MDA on the host, after each start of the host.
+storm_deliver() {
+	hosts_storm_on "$1" deliver "$1" "$storm_store" "$storm_place" \
+	    $hosts_users 3>&- 2>"$WORLD/storm/deliver.$1" &
+	storm_pids+=($!)
+}
+
+# storm_end: waits until the MDAs and clients have ended, and checks the result.
+storm_end() {
+	local pid
+	touch "$WORLD/storm/stop"
+	await 60 '! host a pgrep -f "hosts-storm.py deliver" >/dev/null &&
+	    ! host b pgrep -f "hosts-storm.py deliver" >/dev/null'
+	touch "$WORLD/storm/calm"
+	for pid in "${storm_pids[@]}"; do wait "$pid" || :; done
+	hosts_storm check "$storm_store" $hosts_users
+}
+
+# storm_is_good: returns true if nothing was wrong up to now.
+storm_is_good() {
+	[ ! -e "$WORLD/storm/bad" ] ||
+	    { cat "$WORLD/storm/bad"; rm "$WORLD/storm/bad"; return 1; }
+}
