@@ -2,8 +2,9 @@
  * Answers the clients of a kpopd that cannot start, because of a mistake in its
  * options or because something on the machine is missing for a while.
  *
- * Runs as root, in main, before main can serve. Sends one line to each client
- * and reads nothing.
+ * Runs as root, in main before main can serve, and in the monitor if the
+ * pre-auth process cannot serve. Sends one line to each client and reads
+ * nothing.
  *
  * The superserver starts a listener again for the next connection. But inetd
  * and systemd give up a service that ends too often. Then its port stays
@@ -35,14 +36,10 @@
 static const struct options *options;
 static bool is_listener;
 
-/*
- * Sends the answer if the socket takes it at once. Sends nothing if clients
- * begin with TLS.
- */
-static void
-send_answer(int fd)
+void
+unable_answer(int fd, bool is_inside_tls)
 {
-	if (options->tls.when != TLS_IMMEDIATE)
+	if (options->tls.when != TLS_IMMEDIATE || is_inside_tls)
 		send(fd, ANSWER, sizeof(ANSWER) - 1,
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
 }
@@ -63,7 +60,7 @@ answer_all(void)
 			usleep(BACKOFF_MS * 1000);
 			continue;
 		}
-		send_answer(fd);
+		unable_answer(fd, false);
 		close(fd);
 	}
 }
@@ -75,7 +72,7 @@ answer_clients(void)
 	if (is_listener)
 		answer_all();
 	else
-		send_answer(0);
+		unable_answer(0, false);
 }
 
 void

@@ -16,6 +16,13 @@
 void unable_begin(const struct options *o, bool listens);
 
 /*
+ * Sends a client that gets no other answer that the server cannot serve now, if
+ * its socket takes the line at once. Sends nothing if clients begin with TLS,
+ * unless is_inside_tls. Only after unable_begin.
+ */
+void unable_answer(int fd, bool is_inside_tls);
+
+/*
  * Ends what unable_begin has begun, because kpopd can serve now: a fatal error
  * is still logged, but no longer answered.
  */

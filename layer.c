@@ -279,14 +279,17 @@ take_cleartext_side(const int cleartext[2])
 	close(cleartext[0]);
 }
 
-/* A GSSAPI layer may come inside TLS, but not TLS inside a GSSAPI layer. */
+/*
+ * A GSSAPI layer may come inside TLS, but not TLS inside a GSSAPI layer. Only
+ * the pre-auth process knows whether the certificate works (o->tls.works).
+ */
 int
 layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
     int64_t deadline)
 {
 	int cleartext[2], channel;
 
-	if (l->gssapi || l->tls || !o->tls.works)
+	if (l->gssapi || l->tls || o->tls.when == TLS_NO)
 		return -1;
 	l->tls = true;
 	make_cleartext_pair(cleartext);

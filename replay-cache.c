@@ -32,6 +32,7 @@
 #include "clock.h"
 #include "log.h"
 #include "replay-cache.h"
+#include "turn.h"
 
 #define MAGIC "kpopd replay 1\n"
 #define TAG 16 /* bytes */
@@ -471,8 +472,9 @@ replay_record_at(struct replay *r, const struct replay_authenticator *a,
 	return REPLAY_NEW;
 }
 
-enum replay_result
-replay_record(struct replay *r, const struct replay_authenticator *a)
+/* Locks the file and records the authenticator. */
+static enum replay_result
+record_locked(struct replay *r, const struct replay_authenticator *a)
 {
 	struct replay_clock now;
 	struct timespec boot;
@@ -491,5 +493,17 @@ replay_record(struct replay *r, const struct replay_authenticator *a)
 	now.boot = boot.tv_sec;
 	result = replay_record_at(r, a, &now);
 	unlock_cache(r);
+	return result;
+}
+
+enum replay_result
+replay_record(struct replay *r, const struct replay_authenticator *a)
+{
+	enum replay_result result;
+
+	/* The file system may not answer. */
+	turn_give();
+	result = record_locked(r, a);
+	turn_retake();
 	return result;
 }

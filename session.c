@@ -30,6 +30,7 @@
 #include "pop3.h"
 #include "pop3-trans.h"
 #include "session.h"
+#include "turn.h"
 
 /*
  * When the same principal logs in again, the earlier session ends if it has
@@ -113,6 +114,22 @@ take_client(struct session *s, int channel, struct io *io)
 	io_prime(io, entry.unread, entry.unread_size);
 }
 
+/*
+ * Takes the turn to answer the client. If this process has waited for a file
+ * system so long that the pre-auth process has answered, logs that and ends the
+ * process.
+ */
+static void
+take_turn(void)
+{
+	if (turn_take())
+		return;
+	log_event(LOG_NOTICE, "logout",
+	    "reason=unavailable error=\"login deadline, a file system does not "
+	    "answer\"");
+	_exit(0);
+}
+
 /* Answers the client that the mailbox is not available. */
 static void
 answer_unavailable(struct io *io, enum drop_error error)
@@ -158,6 +175,7 @@ enter_mailbox(const struct session *s, int channel, int state,
 	if (lock_session(state, s->login->peer.principal, lock) == -1) {
 		error = errno;
 		confine_outside(state);
+		take_turn();
 		errno = error;
 		answer_unlocked(lock, io);
 		return false;
@@ -165,6 +183,7 @@ enter_mailbox(const struct session *s, int channel, int state,
 	claim = maildrop_state_claim(s->mailboxes, s->path, s->directory, state,
 	    lock);
 	confine_session(s, state);
+	take_turn();
 	if (claim != DROP_OK)
 		answer_unavailable(io, claim);
 	else
@@ -205,6 +224,7 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 		close(s->slot);
 	if (error != DROP_OK) {
 		confine_outside(s->directory);
+		take_turn();
 		answer_unavailable(io, error);
 		return false;
 	}

@@ -163,3 +163,45 @@ share_state() {
 	pop alice QUIT
 	[ ! -e "$(kept)/takeover" ]
 }
+
+# share_all: puts all of STATE on a shared file system, and starts the server
+# with these options.
+share_all() {
+	mkdir -p "$state"
+	server_start "$@"
+	pop alice QUIT
+	fuse_over "$state"
+}
+
+# hung_is_answered PATTERN SECONDS: returns true if a login of alice is answered
+# in time while the file system keeps calls that match the pattern waiting, and
+# if the next login succeeds when the file system answers again.
+hung_is_answered() {
+	local begin=$EPOCHREALTIME
+	fuse_hang "$1"
+	run timeout 40 "$KPOPD_BUILD/kpopc" mail.kpopd.test \
+	    < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
+	[[ -s $WORLD/fuse.log && $output == *"-ERR [SYS/TEMP] "* ]] &&
+	    awk "BEGIN { exit !($EPOCHREALTIME - $begin < $2) }" ||
+	    { echo "$1: $output, after" \
+		"$(bc <<<"$EPOCHREALTIME - $begin") s"; log_lines; return 1; }
+	fuse_answers
+	await 10 no_kpopd
+	run pop alice QUIT
+	[[ ${lines[-1]} == "+OK bye, 3 messages left" ]] ||
+	    { echo "$1, afterwards: $output"; return 1; }
+}
+
+@test "a login is answered with [SYS/TEMP] before its deadline if STATE does not answer, wherever the login waits" {
+	share_all -t 6
+	# The pre-auth process waits, and cannot be killed.
+	hung_is_answered . 6
+	log_has 'refused .*reason="login deadline, a file system does not answer"$'
+	hung_is_answered '^READ /replay' 6
+	# The monitor, and then the session, wait after the login, which has at
+	# least 15 s from then on.
+	hung_is_answered '/logins' 17
+	hung_is_answered '^LOOKUP /users' 17
+	hung_is_answered '^(LOOKUP|OPEN) .*/session' 17
+	log_has 'logout .*reason=unavailable error="login deadline, a file system does not answer"$'
+}
