@@ -2,7 +2,7 @@
  * Starts the processes between the client and the session: kpopd-tls, and the
  * relay of a GSSAPI layer.
  *
- * Runs as root. main and the listener try TLS. The listener starts a kept
+ * Runs as root. The pre-auth process and the listener try TLS. The listener starts a kept
  * kpopd-tls; with --keep-tls main becomes one. The monitor starts the layer
  * that the pre-auth process asks for. The new process also runs this code until
  * it drops root's rights. Each layer has its own process, which gets the

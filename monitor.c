@@ -142,14 +142,15 @@ take_peer(struct connection *c, const struct preauth_message *message)
  * before would destroy an answer that follows unread input.
  */
 static bool
-answer_unserved(struct connection *c)
+answer_unserved(const struct options *o, struct connection *c)
 {
 	struct pollfd client = { .fd = 0, .events = 0 };
 
 	if (c->is_answered || !turn_take())
 		return false;
 	c->is_answered = true;
-	unable_answer(0, c->layers.tls);
+	/* The pre-auth process has given the turn away in the replay cache. */
+	unable_answer(0, c->layers.tls, !o->pop3 && turn_was_given());
 	shutdown(0, SHUT_WR);
 	poll(&client, 1, LINGER_MS);
 	return true;
@@ -160,14 +161,14 @@ answer_unserved(struct connection *c)
  * must be answered now.
  */
 static void
-end_hung_preauth(struct watch *w, struct connection *c)
+end_hung_preauth(const struct options *o, struct watch *w, struct connection *c)
 {
 	if (!turn_take())
 		return;
 	watch_kill(w, ROLE_PREAUTH, WATCH_DISMISSED);
 	log_event(LOG_NOTICE, "refused",
 	    "reason=\"login deadline, a file system does not answer\"");
-	answer_unserved(c);
+	answer_unserved(o, c);
 	process_leave_client();
 }
 
@@ -187,9 +188,9 @@ await_login(const struct monitor *m, struct watch *w, struct connection *c,
 		int result = -1;
 
 		if (e.is_reminder)
-			end_hung_preauth(w, c);
+			end_hung_preauth(m->o, w, c);
 		else if (e.role == ROLE_PREAUTH && e.packet == NULL) {
-			answer_unserved(c);
+			answer_unserved(m->o, c);
 			return false;
 		}
 		if (e.packet == NULL)

@@ -32,17 +32,20 @@
 /* After the login, the session has at least this time to take its locks. */
 #define SESSION_MS 15000
 
-static _Atomic(int) *holder; /* the pid of the process with the turn; 0: none */
+static struct turn {
+	_Atomic(int) holder; /* the pid of the process with the turn; 0: none */
+	_Atomic(bool) was_given;
+} * turn; /* NULL: this process has no monitor */
 
 void
 turn_make(void)
 {
-	void *page = mmap(NULL, sizeof(*holder), PROT_READ | PROT_WRITE,
+	void *page = mmap(NULL, sizeof(*turn), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		fatal("mmap");
-	holder = page;
+	turn = page;
 }
 
 bool
@@ -50,8 +53,8 @@ turn_take(void)
 {
 	int none = 0, self = getpid();
 
-	return holder == NULL || *holder == self ||
-	    atomic_compare_exchange_strong(holder, &none, self);
+	return turn == NULL || turn->holder == self ||
+	    atomic_compare_exchange_strong(&turn->holder, &none, self);
 }
 
 void
@@ -66,8 +69,16 @@ turn_give(void)
 {
 	int self = getpid();
 
-	if (holder != NULL)
-		atomic_compare_exchange_strong(holder, &self, 0);
+	if (turn == NULL)
+		return;
+	turn->was_given = true;
+	atomic_compare_exchange_strong(&turn->holder, &self, 0);
+}
+
+bool
+turn_was_given(void)
+{
+	return turn != NULL && turn->was_given;
 }
 
 int64_t

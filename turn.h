@@ -30,6 +30,9 @@ void turn_retake(void);
  */
 void turn_give(void);
 
+/* Returns true if a process has once given the turn back. */
+bool turn_was_given(void);
+
 /*
  * Returns when a client must be answered that has waited since its connection
  * or, if the process waits for a session, since its login at the time `login`

@@ -17,6 +17,9 @@ setup() {
 teardown() {
 	local status=0
 	[ -z "${other-}" ] || kill "$other" 2>/dev/null || true
+	# A listener lives on, and uses the file system.
+	[ -z "${fuse_pid-}" ] || fuse_answers
+	server_stop
 	fuse_end
 	end_test || status=1
 	rm -rf /srv/spool /srv/other
@@ -181,7 +184,7 @@ hung_is_answered() {
 	fuse_hang "$1"
 	run timeout 40 "$KPOPD_BUILD/kpopc" mail.kpopd.test \
 	    < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
-	[[ -s $WORLD/fuse.log && $output == *"-ERR [SYS/TEMP] "* ]] &&
+	[[ -s $WORLD/fuse.log && $output == *"[SYS/TEMP] "* ]] &&
 	    awk "BEGIN { exit !($EPOCHREALTIME - $begin < $2) }" ||
 	    { echo "$1: $output, after" \
 		"$(bc <<<"$EPOCHREALTIME - $begin") s"; log_lines; return 1; }
@@ -204,4 +207,54 @@ hung_is_answered() {
 	hung_is_answered '^LOOKUP /users' 17
 	hung_is_answered '^(LOOKUP|OPEN) .*/session' 17
 	log_has 'logout .*reason=unavailable error="login deadline, a file system does not answer"$'
+}
+
+@test "a KPOP client and a client in TLS read the answer if the replay cache does not answer between their requests" {
+	tls_make
+	share_all -t 6 $(tls_options)
+	hung_is_answered '^WRITE /replay' 6
+	fuse_hang '^WRITE /replay'
+	run timeout 40 "$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" \
+	    mail.kpopd.test < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
+	[[ $output == *"[SYS/TEMP] "* ]] || { echo "$output"; return 1; }
+}
+
+@test "logins pile up on a file system that does not answer only up to the limit of sessions, and all end when it answers" {
+	local n
+	mkdir -p "$state"
+	listener_start -t 6 -a 5:5:100:0
+	pop alice QUIT
+	fuse_over "$state"
+	fuse_hang .
+	for n in $(seq 12); do
+		pop alice QUIT >"$WORLD/pile.$n" 2>&1 3>&- &
+	done
+	# The killed processes of the first clients cannot end, so their places
+	# are not free.
+	await 20 '[ "$(grep -l "SYS/TEMP" "$WORLD"/pile.* | wc -l)" -eq 12 ]' ||
+	    { head "$WORLD"/pile.*; return 1; }
+	log_has 'fatal .*error="the pre-auth process was killed and does not end: it waits for a file system"$'
+	run pop alice QUIT
+	[[ $output == *"-ERR [SYS/TEMP] "* ]]
+	# A monitor and a pre-auth process for each session, and the listener.
+	[ "$(pgrep -cx kpopd)" -le 11 ]
+	fuse_answers
+	await 10 '[ "$(pgrep -cx kpopd)" -le 1 ]'
+	run pop alice QUIT
+	[[ ${lines[-1]} == "+OK bye, 3 messages left" ]]
+}
+
+@test "a listener that starts while the file system of STATE does not answer answers its clients" {
+	mkdir -p "$state"
+	listener_start -t 6
+	pop alice QUIT
+	server_stop
+	fuse_over "$state"
+	fuse_hang .
+	xinetd_run
+	run timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test </dev/null
+	[[ $output == *"-ERR [SYS/TEMP] "* ]]
+	log_has 'fatal .*error="waiting for the file system of the directory [^ ]*: Connection timed out"$'
+	fuse_answers
+	await 10 '[[ $(pop alice QUIT) == *"+OK bye, 3 messages left"* ]]'
 }
