@@ -34,10 +34,10 @@ struct lock_session {
 
 /*
  * Takes the session lock in the state directory. If a session of the same
- * principal has the lock, asks that session to end, and waits up to a second; up
- * to four seconds if the session may run on another host. If principal is NULL,
- * asks no session. Returns 0, or -1 with errno. If
- * another session has the lock, errno is EAGAIN and l->age is set.
+ * principal has the lock, asks that session to end, and waits up to a second,
+ * or up to four seconds if that session may run on another host. If principal
+ * is NULL, asks no session. Returns 0, or -1 with errno. If another session has
+ * the lock, errno is EAGAIN and l->age is set.
  */
 int lock_session(int state, const char *principal, struct lock_session *l);
 

@@ -146,8 +146,9 @@ void watch_remind(struct watch *w, int64_t time);
 
 /*
  * Waits for the next event. Meanwhile writes the children's lines to syslog,
- * and kills the children that are late or were stopped. A killed child of a user
- * that does not end counts as ended. Returns false if no child is left.
+ * and kills the children that are late or were stopped. A killed child that
+ * does not end counts as ended if a user may have made its files. Returns false
+ * if no child is left.
  */
 bool watch_next(struct watch *w, struct watch_event *e);
 

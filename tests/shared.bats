@@ -199,7 +199,7 @@ hung_is_answered() {
 	share_all -t 6
 	# The pre-auth process waits, and cannot be killed.
 	hung_is_answered . 6
-	log_has 'refused .*reason="login deadline, a file system does not answer"$'
+	log_has 'refused .*"login deadline, a file system does not answer"$'
 	hung_is_answered '^READ /replay' 6
 	# The monitor, and then the session, wait after the login, which has at
 	# least 15 s from then on.
