@@ -1,7 +1,6 @@
 /*
  * Reads and writes exactly n bytes of a file, even if a signal interrupts a
- * call or a call transfers fewer bytes. Makes files in memory. Knows which file
- * systems are local.
+ * call or a call transfers fewer bytes. Makes files in memory.
  *
  * Runs in the session and in the recovery, as the owner of the mailbox, and as
  * root in main, for the file of options, in the listener, for what kpopd
@@ -11,10 +10,8 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <errno.h>
-#include <linux/magic.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -22,11 +19,6 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
-
-/* File systems that linux/magic.h does not name. */
-#define JFS_MAGIC 0x3153464aUL
-#define ZFS_MAGIC 0x2fc12fc1UL
-#define BCACHEFS_MAGIC 0xca451a4eUL
 
 int
 file_read(int fd, void *to, size_t n, off_t at)
@@ -86,30 +78,6 @@ file_is_same(int a, int b)
 
 	return fstat(a, &one) == 0 && fstat(b, &other) == 0 &&
 	    one.st_dev == other.st_dev && one.st_ino == other.st_ino;
-}
-
-bool
-file_is_local(int fd)
-{
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) == -1)
-		return false;
-	switch ((unsigned long)fs.f_type) {
-	case EXT4_SUPER_MAGIC: /* also ext2 and ext3 */
-	case XFS_SUPER_MAGIC:
-	case BTRFS_SUPER_MAGIC:
-	case F2FS_SUPER_MAGIC:
-	case TMPFS_MAGIC:
-	case RAMFS_MAGIC:
-	case OVERLAYFS_SUPER_MAGIC:
-	case ZFS_MAGIC:
-	case JFS_MAGIC:
-	case BCACHEFS_MAGIC:
-		return true;
-	default:
-		return false;
-	}
 }
 
 void

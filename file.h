@@ -29,12 +29,6 @@ int file_in_memory(const char *name);
 /* Returns true if both descriptors refer to the same file. */
 bool file_is_same(int a, int b);
 
-/*
- * Returns true if no other host sees the file system of fd. Returns false if
- * another host may see it, and if its type is unknown.
- */
-bool file_is_local(int fd);
-
 /* Closes fd unless it is -1. Keeps errno. */
 void file_close(int fd);
 

@@ -43,6 +43,7 @@
 #include "lock-dotlock.h"
 #include "log.h"
 #include "path.h"
+#include "volume.h"
 
 #define LOCK_TEXT 128 /* bytes; programs write less into a lock */
 #define LOCK_LINES 4
@@ -162,7 +163,7 @@ static bool
 is_shared_directory(const char *directory)
 {
 	int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	bool is_shared = fd != -1 && !file_is_local(fd);
+	bool is_shared = fd != -1 && volume_is_shared(fd);
 
 	file_close(fd);
 	return is_shared;

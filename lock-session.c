@@ -32,6 +32,7 @@
 #include "lock.h"
 #include "lock-session.h"
 #include "log.h"
+#include "volume.h"
 
 #define LOCK_FILE "session"
 #define YIELD_FIFO "yield"
@@ -190,7 +191,7 @@ take_session(int state, int fd, const char *principal, int64_t *age)
 	     waited += SESSION_STEP_MS) {
 		if (errno != EAGAIN)
 			return -1;
-		if (waited == 0 && !file_is_local(state))
+		if (waited == 0 && volume_is_shared(state))
 			most = SHARED_WAIT_MS;
 		if (waited >= most || principal == NULL ||
 		    !is_session_of(fd, principal)) {
@@ -235,7 +236,7 @@ lock_session_look(struct lock_session *l)
 	bool is_new = false;
 	int fd;
 
-	if (file_is_local(l->state))
+	if (!volume_is_shared(l->state))
 		return -1;
 	/*
 	 * Open the file each time, because that makes most file systems ask

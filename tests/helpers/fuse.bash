@@ -1,26 +1,32 @@
 # A file system that answers its calls or keeps them waiting
 # (tests/programs/fuse.pl). A test can have only one such file system at a time.
 
-# fuse_over DIRECTORY: mounts the file system over the directory. The file
-# system shows the directory's files. Skips the test if the kernel has no FUSE.
+# fuse_over DIRECTORY [OPTION ...]: mounts the file system over the directory,
+# with these options of fuse.pl. The file system shows the directory's files,
+# which are now in $WORLD/fuse. Skips the test if the kernel has no FUSE.
 fuse_over() {
 	fuse_at=$1
 	rm -rf "$WORLD/fuse" "$WORLD/fuse.hang" "$WORLD/fuse.log"
 	cp -a "$1" "$WORLD/fuse"
 	: >"$WORLD/fuse.log"
-	perl "$BATS_TEST_DIRNAME/programs/fuse.pl" "$WORLD/fuse" "$1" \
-	    "$WORLD/fuse.hang" "$WORLD/fuse.log" 3>&- &
-	fuse_pid=$!
+	fuse_mount "$@"
 	await 5 "mountpoint -q '$1' || ! kill -0 $fuse_pid" || return
 	mountpoint -q "$1" || skip "this kernel has no FUSE"
+}
+
+# fuse_mount DIRECTORY [OPTION ...]: mounts $WORLD/fuse over the directory.
+fuse_mount() {
+	perl "$BATS_TEST_DIRNAME/programs/fuse.pl" "$WORLD/fuse" "$1" \
+	    "$WORLD/fuse.hang" "$WORLD/fuse.log" "${@:2}" 3>&- &
+	fuse_pid=$!
 }
 
 # fuse_also DIRECTORY: mounts the same files over another, empty directory, as
 # another host would. The device number differs, the inode numbers do not.
 fuse_also() {
-	perl "$BATS_TEST_DIRNAME/programs/fuse.pl" "$WORLD/fuse" "$1" \
-	    "$WORLD/fuse.hang" "$WORLD/fuse.log" 3>&- &
-	fuse_other_at=$1 fuse_other_pid=$!
+	local pid=$fuse_pid
+	fuse_mount "$1"
+	fuse_other_at=$1 fuse_other_pid=$fuse_pid fuse_pid=$pid
 	await 5 "mountpoint -q '$1'"
 }
 
