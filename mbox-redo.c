@@ -22,7 +22,6 @@
 #include "file.h"
 #include "log.h"
 #include "mbox-redo.h"
-#include "volume.h"
 
 #define STEPS 16 /* enough unless a locked mailbox grows */
 
@@ -335,20 +334,13 @@ redo_recover(const struct journal_box *b)
 	return redo_finish(b);
 }
 
-/*
- * On a shared file system the client may remember that a name is absent, so
- * only a listing of the directory proves it.
- */
 bool
 redo_is_pending(int state)
 {
 	static const char *const names[] = { JOURNAL_DECIDED, JOURNAL_WRITTEN,
 		JOURNAL_TEMPORARY, NULL };
 
-	for (size_t i = 0; names[i] != NULL; i++)
-		if (journal_may_exist(state, names[i]))
-			return true;
-	return volume_is_shared(state) && volume_lists(state, names) != 0;
+	return journal_any_may_exist(state, names);
 }
 
 /* Moves one journal between state directories. Returns 0, or -1 (logged). */

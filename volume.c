@@ -43,8 +43,9 @@
 
 #define SHARED_DEVICE UINT64_MAX
 /*
- * How long a name may lead to a file that another host has replaced. By default
- * FUSE keeps names for a second, and the client of GlusterFS for another one.
+ * How long a name may lead to a file that another host has replaced, or to
+ * none. By default FUSE keeps names for a second, and the client of GlusterFS
+ * for another one.
  */
 #define STALE_MS 3000
 #define STALE_STEP_MS 100
@@ -179,6 +180,33 @@ volume_ask_directory(int fd)
 	return volume_lists(fd, none) == -1 ? -1 : ask_server(fd);
 }
 
+/*
+ * Returns true if the server has a file of this name. A call that would make a
+ * name always asks the server. This call makes none, because a directory cannot
+ * have a second link.
+ */
+static bool
+is_at_server(int dir, const char *name)
+{
+	return linkat(dir, ".", dir, name, 0) == -1 && errno == EEXIST;
+}
+
+/*
+ * Returns true if a file that could not be opened for the error in errno may be
+ * there a moment later. Keeps errno.
+ */
+static bool
+may_appear(int dir, const char *name)
+{
+	int error = errno;
+	bool answer = error == ESTALE ||
+	    (error == ENOENT && volume_is_shared(dir) &&
+		is_at_server(dir, name));
+
+	errno = error;
+	return answer;
+}
+
 int
 volume_open(int dir, const char *name, int flags)
 {
@@ -190,7 +218,7 @@ volume_open(int dir, const char *name, int flags)
 		if (fd != -1 && volume_ask(fd) == 0)
 			return fd;
 		file_close(fd);
-		if (errno != ESTALE || waited >= STALE_MS)
+		if (waited >= STALE_MS || !may_appear(dir, name))
 			return -1;
 		nanosleep(&step, NULL);
 	}

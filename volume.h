@@ -50,8 +50,9 @@ int volume_ask_directory(int fd);
 void volume_forget(int fd);
 
 /*
- * Opens the file `name` for which volume_ask succeeds. If another host has
- * replaced the file, waits up to three seconds until this host has noticed it.
+ * Opens the file `name` for which volume_ask succeeds. If another host has made
+ * or replaced the file, waits up to three seconds until this host has noticed
+ * it.
  * Returns the descriptor, or -1 with errno.
  */
 int volume_open(int dir, const char *name, int flags);

@@ -36,3 +36,16 @@ teardown() {
 	hosts_pop a alice "DELE 1" QUIT
 	hosts_pop b alice STAT QUIT
 }
+
+@test "no message is lost when one host removes while another delivers" {
+	local mode store count=12
+	! long || count=500
+	for mode in default coherent; do
+		hosts_mode $mode
+		for store in mbox maildir; do
+			loss_trial $store $count >"$WORLD/loss" ||
+			    { cat "$WORLD/loss"; return 1; }
+			sed "s/^# hosts:/& $mode:/" "$WORLD/loss" >&3
+		done
+	done
+}

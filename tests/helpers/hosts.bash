@@ -443,3 +443,32 @@ storm_is_good() {
 	[ ! -e "$WORLD/storm/bad" ] ||
 	    { cat "$WORLD/storm/bad"; rm "$WORLD/storm/bad"; return 1; }
 }
+
+# loss_trial mbox|maildir COUNT: runs tests/programs/hosts-loss.py in alice's
+# mailbox, in the mode of hosts_mode. Returns false if a message was lost.
+loss_trial() {
+	local store=$1 count=$2 place=$hosts_mail/loss-$1 pids=() name pid
+	local result=0
+	rm -rf "$WORLD/storm"
+	mkdir "$WORLD/storm"
+	mkfifo "$WORLD/storm"/{ask,done}.{a,b}
+	host a bash -c "rm -rf $place; mkdir -p $place; chgrp mail $place
+	    chmod 2775 $place; [ $store = mbox ] ||
+	    install -d -o alice -g alice -m 700 $place/alice{,/tmp,/new,/cur}"
+	for name in a b; do
+		kpopd_on "$name" -d "$hosts_mail/kpopd" -m "$store:$place/%u" \
+		    -l fcntl
+		host_env="STORM=$WORLD/storm" host "$name" /usr/bin/python3 \
+		    "$BATS_TEST_DIRNAME/programs/hosts-loss.py" deliver \
+		    "$name" "$store" "$place" alice 3>&- \
+		    2>"$WORLD/storm/deliver.$name" &
+		pids+=($!)
+	done
+	host_env="STORM=$WORLD/storm" host x /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/hosts-loss.py" trial "$store" alice \
+	    "$count" || result=1
+	[ $result = 0 ] || kill "${pids[@]}"
+	for pid in "${pids[@]}"; do wait "$pid" || :; done
+	cat "$WORLD/storm"/deliver.*
+	storm_is_good && [ $result = 0 ]
+}

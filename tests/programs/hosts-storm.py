@@ -357,4 +357,5 @@ def main(command, *arguments):
         check(arguments[0], arguments[1:])
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

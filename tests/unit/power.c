@@ -69,7 +69,7 @@ static int changes;
 static const struct journal_box box = { STATE, FIRST, -1 };
 static jmp_buf crash;
 static int calls, crash_at; /* the power fails before this call */
-static bool is_shared; /* other hosts may change the disk */
+static bool is_shared;      /* other hosts may change the disk */
 static int syncs, without; /* without: number of the fsync to leave out, or 0 */
 
 static void
