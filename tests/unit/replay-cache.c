@@ -714,8 +714,8 @@ clocks_discard_nothing(int64_t apart, int64_t fast)
 	CHECK(record(r, "alice", 1, START + fast, START, BOOT) == REPLAY_NEW);
 	fill(START + 5 * SKEW, BOOT);
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
-		log_in_many(r, 10, 3 * REPLAY_BUCKETS, START + times[i] + apart,
-		    OTHER_BOOT + times[i]);
+		log_in_many(r, 10 + i * 100000, 3 * REPLAY_BUCKETS,
+		    START + times[i] + apart, OTHER_BOOT + times[i]);
 		CHECK(record(r, "alice", 1, START + fast, START + times[i],
 			  BOOT + times[i]) != REPLAY_NEW);
 	}
