@@ -375,8 +375,10 @@ serve_accepted(void *self)
 
 	log_open("kpopd");
 	/* The client may have reset the connection while it waited. */
-	if (address_of_peer(0, &peer, &text) == -1)
+	if (address_of_peer(0, &peer, &text) == -1) {
+		log_closed();
 		return;
+	}
 	log_peer(text.text);
 	serve_connection(self, &peer);
 }
@@ -534,8 +536,7 @@ main(int argc, char **argv)
 		 * is not an error.
 		 */
 		if (!by_hand && errno == ENOTCONN) {
-			log_event(LOG_NOTICE, "refused",
-			    "reason=\"closed before the first byte\"");
+			log_closed();
 			return 0;
 		}
 		options_refuse(&s.o,

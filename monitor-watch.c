@@ -50,7 +50,8 @@ static const struct {
 	bool is_users; /* its user can send it signals */
 } roles[ROLES] = {
 	[ROLE_PREAUTH] = { "the pre-auth process",
-	    " exposed failed fatal nonsense refused replay sandbox ", false },
+	    " closed exposed failed fatal nonsense refused replay sandbox ",
+	    false },
 	[ROLE_TLS] = { "kpopd-tls", " failed fatal refused sandbox tls ",
 	    false },
 	[ROLE_RELAY] = { "the relay", " failed fatal sandbox ", false },

@@ -30,6 +30,29 @@ fuse_also() {
 	await 5 "mountpoint -q '$1'"
 }
 
+# fuse_twice FIRST SECOND [OPTION ...]: mounts $WORLD/fuse at both places with
+# these options. They are like the mounts of two hosts.
+fuse_twice() {
+	local at
+	fuse_pids=() fuse_mounts=("$1" "$2")
+	mkdir -p "$WORLD/fuse" "$1" "$2"
+	for at in "$1" "$2"; do
+		fuse_mount "$at" locks=1 "${@:3}"
+		fuse_pids+=("$fuse_pid")
+		await 5 "mountpoint -q '$at' || ! kill -0 $fuse_pid" || return
+		fuse_pid=
+		mountpoint -q "$at" || skip "this kernel has no FUSE"
+	done
+}
+
+# fuse_twice_end: ends what fuse_twice has started.
+fuse_twice_end() {
+	kill "${fuse_pids[@]}" 2>/dev/null || true
+	wait "${fuse_pids[@]}" 2>/dev/null || true
+	umount -l "${fuse_mounts[@]}" || true
+	rm -rf "$WORLD/fuse"
+}
+
 # fuse_hang PATTERN: keeps calls waiting if they match the pattern (extended),
 # such as "READ /new/1" or "LOOKUP /.k5login".
 fuse_hang() {
