@@ -330,3 +330,97 @@ quit_in_cut() {
 		done
 	done
 }
+
+# takes_over: leaves a session of alice silent on a, and logs in on b. Returns
+# true if that succeeds within five seconds.
+takes_over() {
+	local begin
+	hosts_open a alice
+	pop_ask "DELE 1"
+	# The idle time before takeover is two seconds.
+	sleep 2.5
+	begin=$EPOCHREALTIME
+	answers b alice '^\+OK 2 ' || return
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 5) }" || return
+	pop_hear_end
+	hosts_abandon
+}
+
+@test "a login on another host ends an abandoned session of its principal, on coherent and on default mounts" {
+	local mode
+	for mode in coherent default; do
+		hosts_mode $mode
+		kpopd_on a -t 30:40
+		kpopd_on b -t 30:40
+		mbox one two | hosts_store alice
+		for _ in 1 2 3; do takes_over; done
+		host_log a 'logout .*reason=yielded .*deleted=0 left=2'
+	done
+}
+
+# obeys_dotlocks: returns true if kpopd on b obeys a living dotlock of a, and
+# dotlockfile -p on b that of kpopd on a.
+obeys_dotlocks() {
+	local lock=$hosts_mail/spool/alice.lock tracer
+	host a rm -rf "$hosts_mail/kpopd/users"
+	mbox one two | hosts_store alice
+	host a bash -c 'dotlockfile -p -l "$0" && sleep 60' "$lock" 3>&- &
+	tracer=$!
+	await 5 "host b test -e $lock"
+	run hosts_pop b alice QUIT
+	[[ ${lines[-1]} == "-ERR [IN-USE] another program"* ]] || return
+	host b test -e "$lock" || return
+	kill $tracer
+	host a rm "$lock"
+	answers a alice '^\+OK 2 ' || return
+	hosts_open a alice
+	pop_ask "DELE 1"
+	host a strace -q -p "$(host_pid a "$(host_session a alice)")" \
+	    -o /dev/null -e trace=fsync \
+	    -e inject=fsync:delay_enter=8000000:when=1 3>&- &
+	tracer=$!
+	sleep 1
+	pop_say QUIT
+	await 5 "host b test -e $lock"
+	run host b dotlockfile -p -r 0 -l "$lock"
+	[ "$status" -ne 0 ] || return
+	pop_hear '^\+OK bye, 1' || return
+	wait $tracer || :
+	hosts_abandon
+}
+
+# host_pid HOST PID: prints the pid that this process has on the host.
+host_pid() {
+	awk '/^NSpid:/ { print $NF }' "/proc/$2/status"
+}
+
+@test "kpopd obeys a living dotlock of another host, and dotlockfile -p on another host obeys kpopd's" {
+	local mode
+	for mode in coherent default; do
+		hosts_mode $mode
+		kpopd_on a -l fcntl,dotlock
+		kpopd_on b -l fcntl,dotlock
+		obeys_dotlocks || { echo "$mode: $output"; return 1; }
+	done
+}
+
+@test "with GlusterFS's own timeouts, logins are answered within 30 seconds while a host with a brick is dead" {
+	local n pids=() begin=$EPOCHREALTIME
+	long || skip "the long form waits for GlusterFS's timeouts"
+	hosts_mode default
+	kpopd_on b
+	mbox one two | hosts_store alice
+	answers b alice '^\+OK 2 '
+	host_die a
+	begin=$EPOCHREALTIME
+	for n in 1 2 3 4; do
+		hosts_pop b alice STAT QUIT >"$WORLD/dead.$n" 2>&1 3>&- &
+		pids+=($!)
+	done
+	for n in "${pids[@]}"; do wait "$n" || :; done
+	seconds_since "$begin"
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 30) }"
+	grep -L '\[SYS/TEMP\]\|^+OK bye' "$WORLD"/dead.* | refute grep .
+	await 120 'answers b alice "^\+OK 2 " 2>/dev/null'
+	host_return a
+}
