@@ -2,8 +2,9 @@
  * Answers the clients of a kpopd that cannot start, because of a mistake in its
  * options or because something on the machine is missing for a while.
  *
- * Runs as root, in main, before main can serve. Sends one line to each client
- * and reads nothing.
+ * Runs as root, in main before main can serve, and in the monitor if the
+ * pre-auth process cannot serve. Sends one line to each client and reads
+ * nothing.
  *
  * The superserver starts a listener again for the next connection. But inetd
  * and systemd give up a service that ends too often. Then its port stays
@@ -22,8 +23,26 @@
 #include "clock.h"
 #include "log.h"
 
-#define ANSWER                                                                 \
-	"-ERR [SYS/TEMP] the server cannot serve now, try again later\r\n"
+#define TEXT "[SYS/TEMP] the server cannot serve now, try again later"
+#define ANSWER "-ERR " TEXT "\r\n"
+/*
+ * The same as a KRB-ERROR (RFC 4120 §5.9.1) with its length (sendauth.c), for a
+ * client that waits for the answer to its AP-REQ. The code is 29,
+ * KDC_ERR_SVC_UNAVAILABLE. Clients ignore time, realm and server. The text ends
+ * in a NUL, because old clients print it as a C string.
+ */
+#define KRB_ERROR                                                              \
+	"\000\000\000\206"                                                     \
+	"~\201\2030\201\200"                                                   \
+	"\240\003\002\001\005\241\003\002\001\036"                             \
+	"\244\021\030\01720260101000000Z"                                      \
+	"\245\003\002\001\000\246\003\002\001\035"                             \
+	"\251\007\033\005KPOPD"                                                \
+	"\252\0220\020\240\003\002\001\000\241\0110\007\033\005kpopd"          \
+	"\253:\0338" TEXT "\000"
+
+_Static_assert(sizeof(KRB_ERROR) - 1 == 4 + 0206, "the length is right");
+
 /*
  * The pause, in ms. By default systemd gives a service up after 5 starts in 10
  * seconds, and openbsd-inetd after 256 in a minute.
@@ -35,16 +54,14 @@
 static const struct options *options;
 static bool is_listener;
 
-/*
- * Sends the answer if the socket takes it at once. Sends nothing if clients
- * begin with TLS.
- */
-static void
-send_answer(int fd)
+void
+unable_answer(int fd, bool is_inside_tls, bool is_ticket)
 {
-	if (options->tls.when != TLS_IMMEDIATE)
-		send(fd, ANSWER, sizeof(ANSWER) - 1,
-		    MSG_DONTWAIT | MSG_NOSIGNAL);
+	const char *answer = is_ticket ? KRB_ERROR : ANSWER;
+	size_t n = is_ticket ? sizeof(KRB_ERROR) - 1 : sizeof(ANSWER) - 1;
+
+	if (options->tls.when != TLS_IMMEDIATE || is_inside_tls)
+		send(fd, answer, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* Answers each client that connects, until the pause is over. */
@@ -63,7 +80,7 @@ answer_all(void)
 			usleep(BACKOFF_MS * 1000);
 			continue;
 		}
-		send_answer(fd);
+		unable_answer(fd, false, false);
 		close(fd);
 	}
 }
@@ -75,7 +92,7 @@ answer_clients(void)
 	if (is_listener)
 		answer_all();
 	else
-		send_answer(0);
+		unable_answer(0, false, false);
 }
 
 void

@@ -16,6 +16,14 @@
 void unable_begin(const struct options *o, bool listens);
 
 /*
+ * Sends a client that gets no other answer that the server cannot serve now, if
+ * its socket takes the line at once. Sends nothing if clients begin with TLS,
+ * unless is_inside_tls. is_ticket: a KPOP client has sent its ticket, and waits
+ * for the answer to that. Only after unable_begin.
+ */
+void unable_answer(int fd, bool is_inside_tls, bool is_ticket);
+
+/*
  * Ends what unable_begin has begun, because kpopd can serve now: a fatal error
  * is still logged, but no longer answered.
  */

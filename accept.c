@@ -115,7 +115,6 @@ log_trouble(struct listener *l, enum trouble t, const char *address)
 		    "too many connections in a second from this address",
 		[TROUBLE_RATE] = "too many connections in a second, they wait",
 		[TROUBLE_QUEUE] = "too many connections wait",
-		[TROUBLE_GONE] = "closed before it was served",
 		[TROUBLE_END] = "the listener ends",
 		[TROUBLE_FORK] = "making a process for a connection",
 		[TROUBLE_ACCEPT] = "accepting a connection",
@@ -126,7 +125,10 @@ log_trouble(struct listener *l, enum trouble t, const char *address)
 	if (!log_due(&l->troubles[t], &more))
 		return;
 	log_peer(address);
-	if (t == TROUBLE_FORK || t == TROUBLE_ACCEPT)
+	if (t == TROUBLE_GONE)
+		log_event(LOG_INFO, "closed",
+		    "reason=\"before it was served\" more=%u", more);
+	else if (t == TROUBLE_FORK || t == TROUBLE_ACCEPT)
 		log_event(LOG_ERR, "failed", "what=\"%s\" error=\"%s\" more=%u",
 		    texts[t], strerror(error), more);
 	else

@@ -1,10 +1,10 @@
 /*
  * Warns if others than root can read or change a file with a secret key.
  *
- * Runs as root, in main and the listener, and in the monitor before its first
- * fork. It looks at the owner and the mode of the file and does not open it.
- * Such a file is used all the same: a login must not depend on a mode that an
- * administrator may have chosen.
+ * Runs as root, in the listener and in the pre-auth process. It looks at the
+ * owner and the mode of the file and does not open it. Such a file is used all
+ * the same: a login must not depend on a mode that an administrator may have
+ * chosen.
  */
 #include "config.h"
 

@@ -40,6 +40,8 @@
  * io_await_acknowledged asks repeatedly, after pauses that double up to this.
  */
 #define STEP_MS 50
+/* The pause between two looks for a takeover request. */
+#define LOOK_MS 1000
 
 void
 io_init(struct io *io, int fd, int64_t deadline)
@@ -49,6 +51,8 @@ io_init(struct io *io, int fd, int64_t deadline)
 	io->idle = io->write_timeout = 0;
 	io->takeover = -1;
 	io->takeover_idle = 0;
+	io->look = NULL;
+	io->look_begin = 0;
 	io->no_read_ahead = false;
 	io->error = IO_OK;
 	io->line_size = 0;
@@ -75,6 +79,13 @@ io_allow_takeover(struct io *io, int takeover, int64_t idle)
 {
 	io->takeover = takeover;
 	io->takeover_idle = idle;
+}
+
+void
+io_look_for_takeover(struct io *io, int (*look)(void *self), void *self)
+{
+	io->look = look;
+	io->look_self = self;
 }
 
 void
@@ -129,6 +140,40 @@ take_takeover_requests(struct io *io)
 }
 
 /*
+ * Returns when the next look for a takeover request is due, if the peer has
+ * been idle since the time `begin`.
+ */
+static int64_t
+find_next_look(struct io *io, int64_t begin)
+{
+	if (io->look == NULL)
+		return INT64_MAX;
+	if (io->look_begin != begin) {
+		io->look_begin = begin;
+		io->look_due = begin + io->takeover_idle;
+		io->has_looked = false;
+	}
+	return io->look_due;
+}
+
+/*
+ * Looks for a takeover request. Returns true if one has come since the look
+ * before, and the peer was idle at both times.
+ */
+static bool
+look_for_request(struct io *io)
+{
+	bool is_second = io->has_looked;
+	int found = io->look(io->look_self);
+
+	io->has_looked = true;
+	io->look_due = clock_ms() + LOOK_MS;
+	if (found == -1)
+		io->look = NULL;
+	return found == 1 && is_second;
+}
+
+/*
  * Waits for events, an error or the end of the connection, at most until the
  * time `until`. The peer has been idle since the time `begin`. Returns 1 if
  * something has come, 0 if the time is over, or -1 with io->error set.
@@ -139,7 +184,8 @@ poll_until(struct io *io, short events, int64_t begin, int64_t until)
 	for (;;) {
 		struct pollfd p[2] = { { .fd = io->fd, .events = events },
 			{ .fd = io->takeover, .events = POLLIN } };
-		int64_t left = until - clock_ms();
+		int64_t look = find_next_look(io, begin);
+		int64_t left = (look < until ? look : until) - clock_ms();
 		int n = poll(p, 2,
 		    left > INT_MAX ? INT_MAX :
 			left > 0   ? (int)left :
@@ -151,6 +197,8 @@ poll_until(struct io *io, short events, int64_t begin, int64_t until)
 			return 1;
 		if (n > 0 && p[1].revents != 0 && take_takeover_requests(io) &&
 		    clock_ms() - begin >= io->takeover_idle)
+			return set_error(io, IO_TAKEN_OVER);
+		if (clock_ms() >= look && look_for_request(io))
 			return set_error(io, IO_TAKEN_OVER);
 		if (n <= 0 && clock_ms() >= until)
 			return 0;

@@ -46,6 +46,15 @@ struct io {
 	 * this many ms.
 	 */
 	int64_t takeover_idle;
+	/* see io_look_for_takeover; NULL: nothing to look for */
+	int (*look)(void *self);
+	void *look_self;
+	/*
+	 * when the peer's idle time began in which the next look is due, and
+	 * when that is, in ms of CLOCK_MONOTONIC
+	 */
+	int64_t look_begin, look_due;
+	bool has_looked; /* in this idle time */
 	/* io_exact reads no more from the socket than its caller asks for */
 	bool no_read_ahead;
 	/*
@@ -83,6 +92,15 @@ void io_limits(struct io *io, int64_t idle, int64_t write_timeout);
  * the descriptor.
  */
 void io_allow_takeover(struct io *io, int takeover, int64_t idle);
+
+/*
+ * From now on, also calls look(self) every second while the peer is idle, after
+ * the idle time of io_allow_takeover. look returns 1 if another login has asked
+ * for the connection since the call before, 0 if not, and -1 if none can ask;
+ * then it is not called again. The connection ends at a 1, unless this is the
+ * first call in this idle time: the request may be old.
+ */
+void io_look_for_takeover(struct io *io, int (*look)(void *self), void *self);
 
 /* Continues with another socket. Discards unread input of the old socket. */
 void io_switch(struct io *io, int fd);

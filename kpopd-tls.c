@@ -178,6 +178,9 @@ log_tls_end(const struct relay_tls *t, bool is_lost)
 	const char *words = explain_tls_error(t);
 	struct log_text error;
 
+	/* The pre-auth process logs the end of a client that sent nothing. */
+	if (BIO_number_read(SSL_get_rbio(t->ssl)) == 0)
+		return;
 	/*
 	 * Clients that use GnuTLS verify the certificate after the handshake,
 	 * and send no alert.

@@ -34,7 +34,7 @@
  *	options-table.c options.c packet.c path.c preauth.c privsep.c
  *	process.c recover-all.c relay-tls.c replay-cache.c resolve.c
  *	root-file.c sandbox.c sasl.c session-setup.c state.c
- *	uidl-scheme.c uidl.c
+ *	turn.c uidl-scheme.c uidl.c volume.c
  */
 #include "config.h"
 
@@ -71,17 +71,21 @@
 #include "log.h"
 #include "monitor.h"
 #include "options.h"
+#include "process.h"
 #include "recover-all.h"
 #include "sandbox.h"
 #include "state.h"
 
 #define KPOPD_CHECK LIBEXEC_DIRECTORY "/kpopd-check"
+/* How long a listener waits at its start for the file system of -d. */
+#define STATE_MS 5000
 
 /* What all connections share; read before the first. */
 struct server {
 	struct options o;
 	struct account preauth; /* the account of the pre-auth process */
 	struct auth *auth;      /* the krb5.conf snapshot, without keys */
+	bool listens;           /* this is a listener, or its child */
 };
 
 /*
@@ -182,6 +186,23 @@ find_sandbox(struct options *o)
 }
 
 /*
+ * Listener: makes sure that the state directory can be used. A child looks,
+ * because the file system may not answer. If it does not, or if the directory
+ * cannot be used (logged), the listener ends, and its clients are answered
+ * meanwhile (accept-unable.c).
+ */
+static void
+require_state(const char *state)
+{
+	int status = process_try(state_require, state, STATE_MS);
+
+	if (status == -1)
+		fatal("waiting for the file system of the directory %s", state);
+	if (status != 0)
+		log_end(1);
+}
+
+/*
  * Checks the conditions for serving, and reads the pre-auth user's account and
  * krb5.conf, which serve all connections.
  */
@@ -219,7 +240,8 @@ prepare_server(struct server *s)
 	 * systemd gives the listener mounts of its own. If the file system is
 	 * read-only when the listener starts, it stays so for the listener.
 	 */
-	state_require(s->o.state);
+	if (s->listens)
+		require_state(s->o.state);
 }
 
 /*
@@ -305,6 +327,21 @@ warn_of_exposure(const struct server *s, bool is_start)
 }
 
 /*
+ * Pre-auth process, as root: does for the connection what looks at STATE. The
+ * file system of STATE may not answer. Then the monitor answers the client.
+ */
+static void
+prepare_connection(void *self)
+{
+	struct server *s = self;
+
+	if (!s->listens)
+		state_require(s->o.state);
+	warn_of_exposure(s, false);
+	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
+}
+
+/*
  * Becomes the monitor of the connection on descriptors 0 and 1, from this peer;
  * descriptor 2 is /dev/null.
  */
@@ -315,12 +352,12 @@ serve_connection(struct server *s, const struct sockaddr_storage *peer)
 		.preauth = &s->preauth,
 		.auth = s->auth,
 		.peer = peer,
+		.prepare = prepare_connection,
+		.self = s,
 		.is_proxied = networks_include(&s->o.proxies, peer) };
 
 	m.deadline = clock_ms() + (int64_t)s->o.login * 1000;
 	set_socket(&s->o);
-	warn_of_exposure(s, false);
-	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
 	unable_end();
 	monitor_run(&m);
 }
@@ -338,8 +375,10 @@ serve_accepted(void *self)
 
 	log_open("kpopd");
 	/* The client may have reset the connection while it waited. */
-	if (address_of_peer(0, &peer, &text) == -1)
+	if (address_of_peer(0, &peer, &text) == -1) {
+		log_closed();
 		return;
+	}
 	log_peer(text.text);
 	serve_connection(self, &peer);
 }
@@ -385,6 +424,7 @@ listen_for_clients(struct server *s)
 
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
+	s->listens = true;
 	prepare_server(s);
 	options_show();
 	show_krb5conf(s);
@@ -496,8 +536,7 @@ main(int argc, char **argv)
 		 * is not an error.
 		 */
 		if (!by_hand && errno == ENOTCONN) {
-			log_event(LOG_NOTICE, "refused",
-			    "reason=\"closed before the first byte\"");
+			log_closed();
 			return 0;
 		}
 		options_refuse(&s.o,

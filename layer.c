@@ -2,14 +2,14 @@
  * Starts the processes between the client and the session: kpopd-tls, and the
  * relay of a GSSAPI layer.
  *
- * Runs as root. main and the listener try TLS. The listener starts a kept
- * kpopd-tls; with --keep-tls main becomes one. The monitor starts the layer
- * that the pre-auth process asks for. The new process also runs this code until
- * it drops root's rights. Each layer has its own process, which gets the
- * client's socket. Inside TLS, the relay gets the cleartext side of kpopd-tls
- * in place of that socket. The pre-auth process, and later the session, has one
- * end of a socket pair and speaks cleartext POP3. So the TLS key, the service's
- * key and the mail are in three processes.
+ * Runs as root. The pre-auth process and the listener try TLS. The listener
+ * starts a kept kpopd-tls; with --keep-tls main becomes one. The monitor starts
+ * the layer that the pre-auth process asks for. The new process also runs this
+ * code until it drops root's rights. Each layer has its own process, which gets
+ * the client's socket. Inside TLS, the relay gets the cleartext side of
+ * kpopd-tls in place of that socket. The pre-auth process, and later the
+ * session, has one end of a socket pair and speaks cleartext POP3. So the TLS
+ * key, the service's key and the mail are in three processes.
  */
 #include "config.h"
 
@@ -279,14 +279,17 @@ take_cleartext_side(const int cleartext[2])
 	close(cleartext[0]);
 }
 
-/* A GSSAPI layer may come inside TLS, but not TLS inside a GSSAPI layer. */
+/*
+ * A GSSAPI layer may come inside TLS, but not TLS inside a GSSAPI layer. Only
+ * the pre-auth process knows whether the certificate works (o->tls.works).
+ */
 int
 layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
     int64_t deadline)
 {
 	int cleartext[2], channel;
 
-	if (l->gssapi || l->tls || !o->tls.works)
+	if (l->gssapi || l->tls || o->tls.when == TLS_NO)
 		return -1;
 	l->tls = true;
 	make_cleartext_pair(cleartext);

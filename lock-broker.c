@@ -22,10 +22,12 @@
 #include "lock-broker.h"
 
 /*
- * How often the broker sets the dotlock's time. TOUCHED_SECONDS of
- * lock-dotlock.c is twice this time.
+ * How often the broker sets the dotlock's time, and how often if other hosts
+ * may see the dotlock. TOUCHED_SECONDS and SHARED_TOUCHED_SECONDS of
+ * lock-dotlock.c are at least twice these times.
  */
 #define TOUCH_MS 60000
+#define SHARED_TOUCH_MS 15000
 
 void
 lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
@@ -142,13 +144,22 @@ receive_verb(int channel, char *verb, int fds[2])
 	return -1;
 }
 
+/* Returns the ms until the dotlock must be touched; -1: there is none. */
+static int
+touch_ms(const struct dotlock *d)
+{
+	if (d->fd == -1)
+		return -1;
+	return d->is_shared ? SHARED_TOUCH_MS : TOUCH_MS;
+}
+
 void
 lock_broker(struct lock_kept *k, int channel)
 {
 	struct pollfd p = { .fd = channel, .events = POLLIN };
 
 	for (;;) {
-		int ready = poll(&p, 1, k->dotlock.fd != -1 ? TOUCH_MS : -1);
+		int ready = poll(&p, 1, touch_ms(&k->dotlock));
 		unsigned char answer;
 		int fds[2], n;
 		char verb;

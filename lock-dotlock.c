@@ -17,6 +17,11 @@
  * namespace. Other programs do not read that line. After a process has ended,
  * another process may get the same pid. So the broker also holds a kernel lock
  * on each dotlock that has a second line. The kernel lock ends with the broker.
+ *
+ * Other programs look for the pid in the first line on their own host. So if
+ * other hosts may see the file system, the first line is 0, which is no pid,
+ * and the pid is at the end of the second line. Programs then judge the dotlock
+ * by its age, as kpopd judges their dotlocks on such a file system.
  */
 #include "config.h"
 
@@ -38,16 +43,19 @@
 #include "lock-dotlock.h"
 #include "log.h"
 #include "path.h"
+#include "volume.h"
 
 #define LOCK_TEXT 128 /* bytes; programs write less into a lock */
 #define LOCK_LINES 4
 /* Programs consider a lock stale if it was not touched for five minutes. */
 #define STALE_SECONDS 300
 /*
- * A broker sets the time of its lock every TOUCH_MS (lock-broker.c). If the
- * time is TOUCHED_SECONDS old, the broker has twice failed to set it.
+ * A broker sets the time of its lock every TOUCH_MS (lock-broker.c), or
+ * SHARED_TOUCH_MS if other hosts may see the lock. If the time is this old, the
+ * broker has twice failed to set it.
  */
 #define TOUCHED_SECONDS 120
+#define SHARED_TOUCHED_SECONDS 40
 #define BOOT_ID 36 /* characters of a UUID */
 
 /* Where a pid is valid. */
@@ -55,6 +63,7 @@ struct origin {
 	char host[HOST_NAME_MAX + 1];
 	char boot[BOOT_ID + 1];
 	char space[21]; /* the inode of the PID namespace */
+	int pid;        /* 0: unknown */
 };
 
 static struct origin here; /* of this process; unknown if host is "" */
@@ -85,18 +94,38 @@ find_origin(void)
 }
 
 /*
- * Reads the second line that kpopd writes into a dotlock. Returns false if text
- * has no such line.
+ * Returns the pid with which the text begins, or 0 if it begins with none. *end
+ * is the text after it.
+ */
+static int
+read_pid(const char *text, const char **end)
+{
+	char *after;
+	long pid = strtol(text, &after, 10);
+
+	*end = after;
+	return pid > 0 && pid <= INT_MAX ? (int)pid : 0;
+}
+
+/*
+ * Reads the second line that kpopd writes into a dotlock, and the pid, which is
+ * in this line or in the first. Returns false if text has no such line.
  */
 static bool
 read_origin(const char *text, struct origin *o)
 {
-	const char *line = strchr(text, '\n');
+	const char *line = strchr(text, '\n'), *end;
 	char more;
+	int words;
 
-	return line != NULL &&
-	    sscanf(line, " %64s %36s %20s %c", o->host, o->boot, o->space,
-		&more) == 3;
+	if (line == NULL)
+		return false;
+	o->pid = read_pid(text, &end);
+	words = sscanf(line, " %64s %36s %20s %c", o->host, o->boot, o->space,
+	    &more);
+	return words == 3 ||
+	    (words == 4 &&
+		sscanf(line, " %*s %*s %*s %9d %c", &o->pid, &more) == 1);
 }
 
 /* Writes PATH.lock into name[PATH_MAX]. Returns 0, or -1 with errno. */
@@ -129,6 +158,17 @@ log_dotlock_failure(const char *doing, const char *name)
 	log_failed("%s the dotlock %s", doing, log_safe(&shown, name));
 }
 
+/* Returns true if other hosts may see the directory. */
+static bool
+is_shared_directory(const char *directory)
+{
+	int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	bool is_shared = fd != -1 && volume_is_shared(fd);
+
+	file_close(fd);
+	return is_shared;
+}
+
 void
 dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
     const char *path, const char *reason)
@@ -142,6 +182,7 @@ dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
 		return;
 	path_split(path, directory);
 	d->is_possible = faccessat(AT_FDCWD, directory, W_OK, AT_EACCESS) == 0;
+	d->is_shared = d->is_possible && is_shared_directory(directory);
 	/* The session logs an absent directory. */
 	if (!d->is_possible && errno != ENOENT && name_dotlock(path, name) == 0)
 		log_obstacle(name, reason != NULL ? reason : strerror(errno));
@@ -232,53 +273,127 @@ why_no_lock(const struct stat *st, const char *text)
 }
 
 /*
- * Returns true if the file's time is before the boot of this machine, and at
- * least TOUCHED_SECONDS ago. The second condition protects the lock of another
- * host that has the same name as this host. If this machine has just started,
- * the time of such a lock may also be before the boot.
+ * Finds how far the clock of the lock's file system is ahead of this host's, in
+ * seconds; 0 if that cannot be found. On NFS the server's clock sets the times
+ * of files. Makes a file for a moment.
+ */
+static time_t
+measure_clock(const struct dotlock *d)
+{
+	char name[PATH_MAX];
+	struct stat st;
+	time_t ahead = 0;
+	int fd;
+
+	if (snprintf(name, sizeof(name), "%s.lock.%08x", d->path,
+		arc4random()) >= PATH_MAX)
+		return 0;
+	fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+	    0600);
+	if (fd == -1)
+		return 0;
+	if (fstat(fd, &st) == 0)
+		ahead = st.st_mtime - time(NULL);
+	unlink(name);
+	close(fd);
+	return ahead;
+}
+
+/* Returns how long ago the lock was touched, in seconds. */
+static time_t
+lock_age(struct dotlock *d, const struct stat *st)
+{
+	if (d->is_shared && !d->is_clock_known) {
+		d->clock_ahead = measure_clock(d);
+		d->is_clock_known = true;
+	}
+	return time(NULL) + d->clock_ahead - st->st_mtime;
+}
+
+/*
+ * Returns true if a lock of this age was last touched before the boot of this
+ * machine, and at least TOUCHED_SECONDS ago. The second condition protects the
+ * lock of another host that has the same name as this host. If this machine has
+ * just started, the time of such a lock may also be before the boot.
  */
 static bool
-is_older_than_boot(const struct stat *st)
+is_older_than_boot(time_t age)
 {
-	time_t age = time(NULL) - st->st_mtime;
 	struct timespec up;
 
 	return clock_gettime(CLOCK_BOOTTIME, &up) == 0 && age > up.tv_sec &&
 	    age >= TOUCHED_SECONDS;
 }
 
+/* Returns true if a process of this PID namespace has this pid. */
+static bool
+is_living(int pid)
+{
+	return pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH);
+}
+
+/*
+ * Returns true if the lock of another program contains the pid of a process of
+ * this host. Dovecot writes PID:HOST. A pid without a host is the pid of a
+ * process of this host only if no other host sees the lock.
+ */
+static bool
+is_held_here(const struct dotlock *d, const char *text)
+{
+	const char *end;
+	int pid = read_pid(text, &end);
+	size_t n;
+
+	if (*end != ':')
+		return !d->is_shared && is_living(pid);
+	n = strcspn(++end, "\n");
+	return strlen(here.host) == n && strncmp(end, here.host, n) == 0 &&
+	    is_living(pid);
+}
+
+/*
+ * Returns true if a lock of kpopd from this host, boot and PID namespace is
+ * stale. If its pid is the pid of a process, the process may be a later one.
+ * Then the lock is stale if it is old and no process holds the kernel lock.
+ */
+static bool
+is_left_here(const struct origin *from, bool is_old, bool held)
+{
+	return (from->pid > 0 && !is_living(from->pid)) || (is_old && !held);
+}
+
 /*
  * Returns true if the lock is stale.
  *
- * A lock of another program is stale if it is old and its pid is not the pid of
- * a process. A lock of another program that contains no pid is stale if it is
- * old. The pid alone does not decide, because it may be the pid of a process on
- * another host. A lock of kpopd from another host or PID namespace is stale if
- * it is old. A lock of kpopd from an earlier boot is stale if it is old, or if
- * is_older_than_boot returns true.
+ * A lock of another program is stale if it is old and is_held_here returns
+ * false. The pid alone does not decide, because it may be the pid of a process
+ * on another host.
  *
- * A lock of kpopd from this boot and PID namespace is stale if its pid is not
- * the pid of a process. If it is, the process may be a later one. In this case
- * the lock is stale if it is old and no process holds the kernel lock.
+ * A lock of kpopd from another host or PID namespace is stale if it is old. If
+ * several hosts see the lock, it is also stale if no process holds the kernel
+ * lock and the broker has not touched it in time. Only both together prove
+ * that, because a file system may not report locks of another host, and may
+ * keep a broker waiting. A lock of kpopd from an earlier boot is stale if it is
+ * old, or if is_older_than_boot returns true.
  */
 static bool
-is_stale(const struct stat *st, const char *text, bool held)
+is_stale(struct dotlock *d, const struct stat *st, const char *text, bool held)
 {
-	bool is_old = time(NULL) - st->st_mtime >= STALE_SECONDS;
-	long pid = strtol(text, NULL, 10);
-	bool has_pid = pid > 0 && pid <= INT_MAX;
-	bool is_dead = has_pid && kill((pid_t)pid, 0) == -1 && errno == ESRCH;
+	time_t age = lock_age(d, st);
+	bool is_old = age >= STALE_SECONDS;
+	bool is_lost =
+	    is_old || (d->is_shared && !held && age >= SHARED_TOUCHED_SECONDS);
 	struct origin from;
 
 	if (!read_origin(text, &from))
-		return is_old && (!has_pid || is_dead);
+		return is_old && !is_held_here(d, text);
 	if (here.host[0] == '\0' || strcmp(from.host, here.host) != 0)
-		return is_old;
+		return is_lost;
 	if (strcmp(from.boot, here.boot) != 0)
-		return is_old || is_older_than_boot(st);
+		return is_old || is_older_than_boot(age);
 	return strcmp(from.space, here.space) == 0 ?
-	    is_dead || (is_old && !held) :
-	    is_old;
+	    is_left_here(&from, is_old, held) :
+	    is_lost;
 }
 
 /*
@@ -321,7 +436,7 @@ remove_stale(struct dotlock *d, const char *name)
 		errno = EEXIST;
 		return -1;
 	}
-	stale = is_stale(&st, text, held);
+	stale = is_stale(d, &st, text, held);
 	trusted = is_trusted_owner(d, st.st_uid);
 	if (!trusted)
 		log_obstacle_once(d, name, "it belongs to another user");
@@ -348,7 +463,7 @@ remove_stale(struct dotlock *d, const char *name)
  * the dotlock's descriptor, or -1 with errno.
  */
 static int
-make_dotlock(const char *name)
+make_dotlock(const char *name, bool is_shared)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char text[LOCK_TEXT + 1];
@@ -358,7 +473,7 @@ make_dotlock(const char *name)
 
 	if (fd == -1)
 		return -1;
-	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	n = snprintf(text, sizeof(text), "%d\n", is_shared ? 0 : getpid());
 	/*
 	 * A second line means that a broker holds a kernel lock on the file. So
 	 * take the kernel lock first. A second line that does not fit is left
@@ -366,7 +481,8 @@ make_dotlock(const char *name)
 	 */
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && here.host[0] != '\0') {
 		int more = snprintf(text + n, sizeof(text) - (size_t)n,
-		    "%s %s %s\n", here.host, here.boot, here.space);
+		    is_shared ? "%s %s %s %d\n" : "%s %s %s\n", here.host,
+		    here.boot, here.space, getpid());
 
 		n += (size_t)more < sizeof(text) - (size_t)n ? more : 0;
 	}
@@ -391,8 +507,9 @@ is_ours(const struct dotlock *d, const char *name)
 	    made.st_dev == named.st_dev && made.st_ino == named.st_ino;
 }
 
-int
-dotlock_take(struct dotlock *d)
+/* Does what dotlock_take does. errno may also be ESTALE. */
+static int
+try_dotlock(struct dotlock *d)
 {
 	char name[PATH_MAX];
 
@@ -406,15 +523,26 @@ dotlock_take(struct dotlock *d)
 		return 0;
 	if (d->fd != -1)
 		close(d->fd);
-	if ((d->fd = make_dotlock(name)) != -1)
+	if ((d->fd = make_dotlock(name, d->is_shared)) != -1)
 		return 0;
 	if (errno != EEXIST || remove_stale(d, name) == -1)
 		return -1;
-	if ((d->fd = make_dotlock(name)) != -1)
+	if ((d->fd = make_dotlock(name, d->is_shared)) != -1)
 		return 0;
 	if (errno == EEXIST)
 		errno = EAGAIN;
 	return -1;
+}
+
+int
+dotlock_take(struct dotlock *d)
+{
+	int result = try_dotlock(d);
+
+	/* Another host has just replaced the file that this host knows. */
+	if (result == -1 && errno == ESTALE)
+		errno = EAGAIN;
+	return result;
 }
 
 void

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <stdbool.h>
+#include <time.h>
 
 #include "lock.h"
 
@@ -14,6 +15,14 @@ struct dotlock {
 	uid_t least_uid;  /* as in struct lock_plan */
 	/* the plan has a dotlock, and the directory is writable */
 	bool is_possible;
+	/* other hosts may see the directory */
+	bool is_shared;
+	/*
+	 * if is_clock_known: how far the file system's clock is ahead of this
+	 * host's, in seconds
+	 */
+	bool is_clock_known;
+	time_t clock_ahead;
 	bool is_logged; /* the file in its place has been logged */
 };
 

@@ -10,6 +10,12 @@
  * the lock. So after a broken connection, the same principal can open the
  * mailbox again. The new login writes a takeover request to a FIFO in the same
  * directory, and the earlier session ends if it is idle.
+ *
+ * A FIFO connects only processes of one host. If other hosts may see the
+ * directory, the login also writes its request to a file, and an idle session
+ * reads that file now and then. Each request differs from the one before, so
+ * the session notices a new one without a clock. Only the user and root can
+ * write to the directory.
  */
 #include "config.h"
 
@@ -17,6 +23,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,9 +32,11 @@
 #include "lock.h"
 #include "lock-session.h"
 #include "log.h"
+#include "volume.h"
 
 #define LOCK_FILE "session"
 #define YIELD_FIFO "yield"
+#define REQUEST_FILE "takeover"
 #define IDENTITY_FILE "places" /* named by an earlier version */
 /*
  * How long to wait after an earlier session was asked to end. An idle session
@@ -35,6 +44,14 @@
  */
 #define SESSION_WAIT_MS 1000
 #define SESSION_STEP_MS 50
+/*
+ * How long to wait if the earlier session may run on another host. It looks for
+ * requests once in a second, and its file system may show it a file as it was a
+ * second ago.
+ */
+#define SHARED_WAIT_MS 4000
+/* The time after which the request in the file is repeated. */
+#define SHARED_REPEAT_MS 500
 /*
  * Bytes of a principal. A session whose principal is longer is not asked to
  * end.
@@ -79,9 +96,16 @@ is_session_of(int fd, const char *principal)
 	    memcmp(holder, principal, n) == 0;
 }
 
-/* Writes a takeover request for the session that has the lock. */
+/* Logs errno, and that no takeover request could be written. */
 static void
-request_takeover(int state)
+log_unrequested(void)
+{
+	log_failed_at(LOG_WARNING, NULL, "asking another session to end");
+}
+
+/* Writes a takeover request to the FIFO. */
+static void
+request_here(int state)
 {
 	int fd = open_yield(state, O_WRONLY);
 
@@ -91,10 +115,36 @@ request_takeover(int state)
 	 */
 	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN &&
 	    errno != EPIPE)
-		log_failed_at(LOG_WARNING, NULL,
-		    "asking another session to end");
+		log_unrequested();
 	if (fd != -1)
 		close(fd);
+}
+
+/* Writes a takeover request to the file, for a session on another host. */
+static void
+request_elsewhere(int state)
+{
+	uint8_t request[LOCK_SESSION_REQUEST];
+	int fd = openat(state, REQUEST_FILE,
+	    O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+	    0600);
+
+	arc4random_buf(request, sizeof(request));
+	if (fd == -1 || file_write(fd, request, sizeof(request), 0) == -1)
+		log_unrequested();
+	file_close(fd);
+}
+
+/*
+ * Writes a takeover request for the session that has the lock. The login has
+ * waited for `waited` ms.
+ */
+static void
+request_takeover(int state, bool is_shared, int waited)
+{
+	request_here(state);
+	if (is_shared && waited % SHARED_REPEAT_MS == 0)
+		request_elsewhere(state);
 }
 
 /* Logs that the session lock does not have its principal or its time. */
@@ -134,20 +184,23 @@ static int
 take_session(int state, int fd, const char *principal, int64_t *age)
 {
 	struct timespec step = { .tv_nsec = SESSION_STEP_MS * 1000000L };
+	int most = SESSION_WAIT_MS;
 	struct stat st;
 
 	for (int waited = 0; lock_fcntl(fd, F_WRLCK) == -1;
 	     waited += SESSION_STEP_MS) {
 		if (errno != EAGAIN)
 			return -1;
-		if (waited >= SESSION_WAIT_MS || principal == NULL ||
+		if (waited == 0 && volume_is_shared(state))
+			most = SHARED_WAIT_MS;
+		if (waited >= most || principal == NULL ||
 		    !is_session_of(fd, principal)) {
 			*age =
 			    fstat(fd, &st) == 0 ? time(NULL) - st.st_mtime : 0;
 			errno = EAGAIN;
 			return -1;
 		}
-		request_takeover(state);
+		request_takeover(state, most == SHARED_WAIT_MS, waited);
 		nanosleep(&step, NULL);
 	}
 	return 0;
@@ -169,9 +222,34 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	 * of the FIFO after a requesting process has closed it.
 	 */
 	l->yield = open_yield(state, O_RDWR);
+	l->state = state;
+	memset(l->request, 0, sizeof(l->request));
 	l->fd = fd;
 	l->identity = -1;
 	return 0;
+}
+
+int
+lock_session_look(struct lock_session *l)
+{
+	uint8_t request[LOCK_SESSION_REQUEST];
+	bool is_new = false;
+	int fd;
+
+	if (!volume_is_shared(l->state))
+		return -1;
+	/*
+	 * Open the file each time, because that makes most file systems ask
+	 * their servers. If it cannot be read, there is no request.
+	 */
+	fd = openat(l->state, REQUEST_FILE,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd != -1 && file_read(fd, request, sizeof(request), 0) == 0) {
+		is_new = memcmp(request, l->request, sizeof(request)) != 0;
+		memcpy(l->request, request, sizeof(request));
+	}
+	file_close(fd);
+	return is_new;
 }
 
 bool

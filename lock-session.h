@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define LOCK_SESSION_REQUEST 16 /* bytes of a takeover request in the file */
+
 /*
  * The locks of a session. lock_session_release releases them. Otherwise they
  * end with the process, but a session lock that the broker keeps does not.
@@ -20,6 +22,9 @@ struct lock_session {
 	 * session to end. If it is -1, no login can ask.
 	 */
 	int yield;
+	int state; /* the state directory; must stay open */
+	/* the last takeover request that lock_session_look has found */
+	uint8_t request[LOCK_SESSION_REQUEST];
 	/*
 	 * if another session has the lock: the seconds since that session took
 	 * it
@@ -29,11 +34,19 @@ struct lock_session {
 
 /*
  * Takes the session lock in the state directory. If a session of the same
- * principal has the lock, asks that session to end, and waits up to a second.
- * If principal is NULL, asks no session. Returns 0, or -1 with errno. If
- * another session has the lock, errno is EAGAIN and l->age is set.
+ * principal has the lock, asks that session to end, and waits up to a second,
+ * or up to four seconds if that session may run on another host. If principal
+ * is NULL, asks no session. Returns 0, or -1 with errno. If another session has
+ * the lock, errno is EAGAIN and l->age is set.
  */
 int lock_session(int state, const char *principal, struct lock_session *l);
+
+/*
+ * Session: looks for a takeover request of a login on another host. Returns 1
+ * if there is another request than at the call before, otherwise 0. Returns -1
+ * if no other host sees the state directory.
+ */
+int lock_session_look(struct lock_session *l);
 
 /*
  * Returns true if a session or a recovery has the session lock of the state

@@ -218,6 +218,12 @@ log_forbidden(int call, const char *name)
 	send(syslog_fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+void
+log_closed(void)
+{
+	log_event(LOG_INFO, "closed", "reason=\"before the first byte\"");
+}
+
 bool
 log_due(struct log_limit *limit, unsigned *more)
 {

@@ -89,6 +89,13 @@ void log_failed_at(int priority, const char *why, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
+ * Logs that the client ended the connection before it sent a byte; with a
+ * proxy, before it sent a byte after the header. This is not a refusal, because
+ * monitors and balancers make such connections.
+ */
+void log_closed(void);
+
+/*
  * Limits a line to one a minute, if a client or a user can repeat its cause. It
  * begins with all zeros.
  */

@@ -50,7 +50,8 @@ static const struct {
 	bool is_users; /* its user can send it signals */
 } roles[ROLES] = {
 	[ROLE_PREAUTH] = { "the pre-auth process",
-	    " failed fatal nonsense refused replay sandbox ", false },
+	    " closed exposed failed fatal nonsense refused replay sandbox ",
+	    false },
 	[ROLE_TLS] = { "kpopd-tls", " failed fatal refused sandbox tls ",
 	    false },
 	[ROLE_RELAY] = { "the relay", " failed fatal sandbox ", false },
@@ -214,6 +215,12 @@ void
 watch_request(struct watch *w, int fd)
 {
 	w->request = fd;
+}
+
+void
+watch_remind(struct watch *w, int64_t time)
+{
+	w->reminder = time;
 }
 
 /* Kills the child, and the processes that it has made. */
@@ -442,16 +449,32 @@ reap_children(struct watch *w)
 	}
 }
 
+/* Logs that a killed child waits for a file system. */
+static void
+log_stuck(enum role role)
+{
+	log_event(LOG_ERR, "fatal",
+	    "error=\"%s was killed and does not end: it waits for a file "
+	    "system\"",
+	    roles[role].name);
+}
+
 /*
- * Counts a killed child as ended although its process still waits for a file
- * system. When kpopd ends, init becomes the parent of that process.
+ * Gives a killed child up whose process still waits for a file system. The file
+ * system may be the user's own, so a user's child counts as ended, and its
+ * connection against no limit any more. When kpopd ends, init becomes the
+ * parent of that process. All other children use only files of root. If these
+ * do not answer, no login succeeds, and this process waits. So the limits of
+ * the listener or xinetd bound the number of the processes that wait.
  */
 static void
-count_as_ended(struct watch_child *c)
+give_up_killed(enum role role, struct watch_child *c)
 {
-	c->is_lost = true;
-	c->status = SIGKILL;
+	log_stuck(role);
 	close_channel(c);
+	c->deadline = 0;
+	c->is_lost = roles[role].is_users;
+	c->status = SIGKILL;
 }
 
 /*
@@ -470,7 +493,7 @@ kill_late(struct watch *w)
 		    now < c->deadline)
 			continue;
 		if (c->reason != WATCH_ALIVE)
-			count_as_ended(c);
+			give_up_killed((enum role)i, c);
 		else
 			watch_kill(w, (enum role)i,
 			    c->channel == -1   ? WATCH_SILENT :
@@ -482,7 +505,7 @@ kill_late(struct watch *w)
 /*
  * Logs the end of a child that a signal ended, unless the child was killed
  * because it was not needed any more. In any case logs if lines of the child
- * were withheld, if the child is lost, or if it sent a wrong message.
+ * were withheld, or if it sent a wrong message.
  */
 static void
 log_killed(enum role role, const struct watch_child *c)
@@ -499,11 +522,6 @@ log_killed(enum role role, const struct watch_child *c)
 	if (c->withheld > 0)
 		log_event(LOG_WARNING, "withheld", "process=\"%s\" lines=%u",
 		    name, c->withheld);
-	if (c->is_lost)
-		log_event(LOG_ERR, "fatal",
-		    "error=\"%s was killed and does not end: it waits for a "
-		    "file system\"",
-		    name);
 	if (c->reason == WATCH_WRONG)
 		log_event(LOG_ALERT, "fatal", "error=\"%s %s, and was killed\"",
 		    name, reasons[c->reason]);
@@ -530,7 +548,7 @@ await_change(struct watch *w)
 {
 	struct pollfd p[2 * ROLES + 1];
 	sigset_t mask;
-	int64_t until = 0, left;
+	int64_t until = w->reminder, left;
 	nfds_t n = 0;
 
 	for (int i = 0; i < ROLES; i++) {
@@ -607,6 +625,11 @@ watch_next(struct watch *w, struct watch_event *e)
 		}
 		if (!is_left)
 			return false;
+		if (w->reminder != 0 && clock_ms() >= w->reminder) {
+			w->reminder = 0;
+			*e = (struct watch_event){ .is_reminder = true };
+			return true;
+		}
 		if (await_change(w)) {
 			*e = (struct watch_event){ .is_request = true };
 			return true;

@@ -64,7 +64,8 @@ struct watch {
 		int process, control;
 		int status; /* as waitpid(2) stores it */
 	} children[ROLES];
-	int request; /* see watch_request */
+	int request;      /* see watch_request */
+	int64_t reminder; /* see watch_remind; 0: none */
 	char packet[sizeof(struct preauth_message) > sizeof(struct log_packet) ?
 		sizeof(struct preauth_message) :
 		sizeof(struct log_packet)];
@@ -81,6 +82,7 @@ struct watch_event {
 	enum watch_reason reason; /* of the end */
 	/* the socket of watch_request has a packet; the rest is not set */
 	bool is_request;
+	bool is_reminder; /* of watch_remind; the rest is not set */
 };
 
 /* Root: initializes *w, without children. SIGCHLD is blocked from now on. */
@@ -137,9 +139,16 @@ void watch_kill(struct watch *w, enum role role, enum watch_reason reason);
 void watch_request(struct watch *w, int fd);
 
 /*
+ * Makes watch_next report once when this time has come (absolute ms of
+ * CLOCK_MONOTONIC), in place of an earlier reminder; 0: no reminder.
+ */
+void watch_remind(struct watch *w, int64_t time);
+
+/*
  * Waits for the next event. Meanwhile writes the children's lines to syslog,
  * and kills the children that are late or were stopped. A killed child that
- * does not end counts as ended. Returns false if no child is left.
+ * does not end counts as ended if a user may have made its files. Returns false
+ * if no child is left.
  */
 bool watch_next(struct watch *w, struct watch_event *e);
 

@@ -29,6 +29,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "accept-unable.h"
 #include "access.h"
 #include "address.h"
 #include "auth-start.h"
@@ -48,12 +49,15 @@
 #include "session.h"
 #include "session-setup.h"
 #include "state.h"
+#include "turn.h"
 
 /*
  * The pre-auth process ends itself at its deadline. The monitor kills it this
  * long after the deadline, in case it hangs in a library.
  */
 #define GRACE_MS 1000
+/* How long to wait until a client has taken the answer of answer_unserved. */
+#define LINGER_MS 2000
 /*
  * A refused login is answered no earlier than this after the login message,
  * plus the time to read the access file, whatever the reason. Otherwise the
@@ -68,6 +72,11 @@
  */
 #define SLOT_MS 50
 #define NO_SLOT_MS 1000
+/*
+ * The pre-auth process may take this long to answer in place of a session, and
+ * is killed afterwards.
+ */
+#define STAND_IN_MS 5000
 /* A permitted session has at least this time to take the session lock. */
 #define ENTER_MS 30000
 /*
@@ -87,6 +96,7 @@ struct connection {
 	 */
 	bool is_unnamed;
 	struct sockaddr_storage from; /* the client's address */
+	bool is_answered;             /* by answer_unserved */
 };
 
 /* The monitor's state of one login. */
@@ -125,6 +135,44 @@ take_peer(struct connection *c, const struct preauth_message *message)
 }
 
 /*
+ * Takes the turn if the pre-auth process does not have it. Then that process
+ * waits for a file system, or has ended before it could serve, and this process
+ * tells the client that the server cannot serve now. Returns true if it did.
+ * Waits a little until the client has closed the connection, because closing it
+ * before would destroy an answer that follows unread input.
+ */
+static bool
+answer_unserved(const struct options *o, struct connection *c)
+{
+	struct pollfd client = { .fd = 0, .events = 0 };
+
+	if (c->is_answered || !turn_take())
+		return false;
+	c->is_answered = true;
+	/* The pre-auth process has given the turn away in the replay cache. */
+	unable_answer(0, c->layers.tls, !o->pop3 && turn_was_given());
+	shutdown(0, SHUT_WR);
+	poll(&client, 1, LINGER_MS);
+	return true;
+}
+
+/*
+ * Kills the pre-auth process if it waits for a file system although the client
+ * must be answered now.
+ */
+static void
+end_hung_preauth(const struct options *o, struct watch *w, struct connection *c)
+{
+	if (!turn_take())
+		return;
+	watch_kill(w, ROLE_PREAUTH, WATCH_DISMISSED);
+	log_event(LOG_NOTICE, "refused",
+	    "reason=\"login deadline, a file system does not answer\"");
+	answer_unserved(o, c);
+	process_leave_client();
+}
+
+/*
  * Does what the pre-auth process asks for, until it sends a login. Returns true
  * with the login in *message, or false if the pre-auth process has ended
  * without one.
@@ -139,8 +187,12 @@ await_login(const struct monitor *m, struct watch *w, struct connection *c,
 	while (watch_next(w, &e)) {
 		int result = -1;
 
-		if (e.role == ROLE_PREAUTH && e.packet == NULL)
+		if (e.is_reminder)
+			end_hung_preauth(m->o, w, c);
+		else if (e.role == ROLE_PREAUTH && e.packet == NULL) {
+			answer_unserved(m->o, c);
 			return false;
+		}
 		if (e.packet == NULL)
 			continue;
 		if (e.role == ROLE_PREAUTH &&
@@ -452,6 +504,17 @@ permit_login(struct admission *a, const char *rule)
 }
 
 /*
+ * The session has taken its locks and answers the client: the session has no
+ * deadline any more, and the pre-auth process no longer stands in for it.
+ */
+static void
+dismiss_preauth(struct admission *a)
+{
+	watch_limit(a->w, ROLE_SESSION, 0);
+	watch_kill(a->w, ROLE_PREAUTH, WATCH_DISMISSED);
+}
+
+/*
  * Does what the session's message asks for. Returns false if the session may
  * not send this message now.
  */
@@ -465,7 +528,7 @@ obey_session(struct admission *a, const struct session_message *m)
 	else if (unlogged != NULL && m->kind == MESSAGE_CAUSE)
 		end_refusal(m->text);
 	else if (a->verdict == PERMITTED && m->kind == MESSAGE_LOCKED)
-		watch_limit(a->w, ROLE_SESSION, 0);
+		dismiss_preauth(a);
 	else
 		return false;
 	return true;
@@ -518,6 +581,7 @@ note_end(struct admission *a, const struct watch_event *e)
 	    (role == ROLE_SESSION && a->verdict != REFUSED)) {
 		if (a->verdict == ASKING)
 			process_leave_client();
+		watch_kill(a->w, ROLE_PREAUTH, WATCH_DISMISSED);
 		watch_limit(a->w, ROLE_TLS, written);
 		watch_limit(a->w, ROLE_RELAY, written);
 	}
@@ -705,6 +769,9 @@ admit_login(const struct monitor *m, struct watch *w,
 	lock_signals(SIG_BLOCK);
 	watch_limit(w, ROLE_TLS, 0);
 	watch_limit(w, ROLE_RELAY, 0);
+	watch_remind(w, 0);
+	watch_limit(w, ROLE_PREAUTH,
+	    turn_end(m->deadline, m->o->login, a.asked) + STAND_IN_MS);
 	if ((refusal = find_mailbox(&a)) == NULL)
 		start_session(&a);
 	else {
@@ -731,11 +798,14 @@ monitor_run(const struct monitor *m)
 	int channel;
 
 	watch_begin(&w);
-	if (watch_fork(&w, ROLE_PREAUTH, m->deadline + GRACE_MS, &channel))
+	turn_make();
+	if (watch_fork(&w, ROLE_PREAUTH, m->deadline + GRACE_MS, &channel)) {
+		m->prepare(m->self);
 		preauth(m->o, m->preauth, m->auth, m->is_proxied, m->deadline,
 		    channel);
+	}
+	watch_remind(&w, turn_end(m->deadline, m->o->login, 0));
 	if (await_login(m, &w, &c, &message)) {
-		watch_kill(&w, ROLE_PREAUTH, WATCH_DISMISSED);
 		admit_login(m, &w, &c, &message);
 		return;
 	}

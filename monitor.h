@@ -19,6 +19,12 @@ struct monitor {
 	const struct sockaddr_storage *peer; /* the address of the peer */
 	bool is_proxied;  /* the peer is a proxy, which names the client */
 	int64_t deadline; /* for the login, absolute ms of CLOCK_MONOTONIC */
+	/*
+	 * What the pre-auth process does first, as root, because it looks at
+	 * STATE, whose file system may not answer; with the argument self.
+	 */
+	void (*prepare)(void *self);
+	void *self;
 };
 
 /*

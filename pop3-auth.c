@@ -401,13 +401,29 @@ static const struct pop3_state gssapi_state = { .commands = gssapi_commands,
 	.put_capabilities = put_login_capabilities };
 
 /*
+ * Returns true if the client ended the connection before it sent a byte of
+ * KPOP, TLS or POP3.
+ */
+static bool
+was_silent(const struct pop3 *p)
+{
+	const struct pop3_preauth *preauth = p->authorization->preauth;
+
+	return preauth->principal == NULL && !p->has_spoken &&
+	    p->authorization->inside_tls == preauth->inside_tls &&
+	    p->io->error == IO_CLOSED && p->io->line_size == 0;
+}
+
+/*
  * Logs why there is no login: the reason of the last refusal, or else how the
  * connection ended.
  */
 static void
 log_no_login(const struct pop3 *p)
 {
-	if (p->refused != NULL)
+	if (was_silent(p))
+		log_closed();
+	else if (p->refused != NULL)
 		log_event(LOG_NOTICE, "refused", "reason=\"%s\"", p->refused);
 	else
 		log_event(LOG_NOTICE, "refused", "reason=\"no login: %s\"",

@@ -22,8 +22,10 @@
 #include "auth.h"
 #include "auth-keytab.h"
 #include "auth-start.h"
+#include "clock.h"
 #include "log.h"
 #include "message.h"
+#include "pop3.h"
 #include "pop3-auth.h"
 #include "preauth.h"
 #include "proxy.h"
@@ -31,10 +33,13 @@
 #include "sandbox.h"
 #include "sasl.h"
 #include "sendauth.h"
+#include "turn.h"
 
 /* The file in the jail that GSSAPI reads in place of krb5.conf. */
 #define KRB5_CONF "krb5.conf"
 #define KRB5_CONF_MOST (1 << 20) /* the most bytes of it that are compared */
+#define STAND_IN_MS                                                            \
+	2000 /* for the client to take the answer of stand_in_for_session */
 
 struct preauth {
 	const struct options *o;
@@ -361,11 +366,32 @@ keep_unread(struct preauth *g)
 	memcpy(g->message.unread, unread, g->message.unread_size);
 }
 
+/*
+ * Waits while the monitor and the session look for the user, the state and the
+ * mailbox. If the turn is still free when the client must be answered, or when
+ * the monitor has ended, answers that the mailbox is not available.
+ */
+static void
+stand_in_for_session(struct preauth *g)
+{
+	struct pollfd monitor = { .fd = g->channel, .events = 0 };
+	int64_t now = clock_ms();
+	int64_t end = turn_end(g->deadline, g->o->login, now);
+
+	poll(&monitor, 1, (int)(end - now));
+	if (!turn_take())
+		return;
+	g->io.deadline = clock_ms() + STAND_IN_MS;
+	pop3_unavailable(&g->io, DROP_FAILED);
+	io_linger(&g->io);
+}
+
 void
 preauth(const struct options *o, const struct account *account,
     struct auth *auth, bool is_proxied, int64_t deadline, int channel)
 {
 	static struct preauth g;
+	bool has_layer;
 
 	g.o = o;
 	g.channel = channel;
@@ -373,6 +399,7 @@ preauth(const struct options *o, const struct account *account,
 	g.deadline = deadline;
 	g.message.kind = MESSAGE_LOGIN;
 	enter_preauth_jail(&g, account, auth);
+	turn_retake();
 	prepare_service(&g);
 	if (serve_client(&g) == -1) {
 		io_linger(&g.io);
@@ -381,11 +408,16 @@ preauth(const struct options *o, const struct account *account,
 	if (g.message.peer.layer[0] == '\0')
 		strlcpy(g.message.peer.layer, g.has_tls ? "tls" : "none",
 		    sizeof(g.message.peer.layer));
-	if (g.sasl != NULL && sasl_has_layer(g.sasl))
+	has_layer = g.sasl != NULL && sasl_has_layer(g.sasl);
+	if (has_layer)
 		hand_over_layer(&g);
 	else
 		keep_unread(&g);
+	turn_give();
 	if (message_send_preauth(channel, &g.message) == -1)
 		fatal("sending the login to the monitor");
+	/* This process cannot write through the layer. */
+	if (!has_layer)
+		stand_in_for_session(&g);
 	_exit(0);
 }

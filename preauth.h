@@ -14,6 +14,8 @@
  * process. Runs as root until the keys are copied, then as account, the
  * pre-auth user, in its jail. If the client logs in, the last message on the
  * channel is MESSAGE_LOGIN; otherwise the channel ends without that message.
+ * After the login the process waits until the monitor kills it. If no process
+ * has taken the turn (turn.h) in time, it answers the client instead.
  * auth: from auth_prepare. is_proxied: the connection begins with a PROXY
  * header. deadline: the login deadline, absolute, in ms of
  * CLOCK_MONOTONIC.

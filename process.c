@@ -12,10 +12,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "process.h"
+
+#define TRY_STEP_MS 2 /* between two looks of process_try */
 
 int
 process_wait(pid_t pid, int *status, int options)
@@ -26,6 +31,30 @@ process_wait(pid_t pid, int *status, int options)
 		ended = waitpid(pid, status, options);
 	while (ended == -1 && errno == EINTR);
 	return ended == -1 ? -1 : 0;
+}
+
+int
+process_try(void (*act)(const char *argument), const char *argument, int ms)
+{
+	int64_t until = clock_ms() + ms;
+	pid_t child = fork(), ended;
+	int status;
+
+	if (child == -1)
+		return -1;
+	if (child == 0) {
+		act(argument);
+		_exit(0);
+	}
+	while ((ended = waitpid(child, &status, WNOHANG)) == 0 &&
+	    clock_ms() < until)
+		poll(NULL, 0, TRY_STEP_MS);
+	if (ended == child && WIFEXITED(status))
+		return WEXITSTATUS(status);
+	if (ended == 0)
+		kill(child, SIGKILL);
+	errno = ended == 0 ? ETIMEDOUT : ECHILD;
+	return -1;
 }
 
 void

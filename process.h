@@ -11,6 +11,15 @@
 int process_wait(pid_t pid, int *status, int options);
 
 /*
+ * Runs act(argument) in a child, because it may wait for a file system. Returns
+ * the child's exit status, which is 0 if act has returned, or -1 with errno. If
+ * the child has not ended after ms milliseconds, kills it; errno is then
+ * ETIMEDOUT. If a signal has ended the child, errno is ECHILD.
+ */
+int process_try(void (*act)(const char *argument), const char *argument,
+    int ms);
+
+/*
  * Replaces the client's socket, descriptors 0 and 1, by descriptor 2, which is
  * /dev/null. Fatal on failure.
  */

@@ -177,7 +177,11 @@ proxy_read(struct io *io, struct address_text *client)
 
 	client->text[0] = '\0';
 	io->no_read_ahead = true;
-	if (io_exact(io, begun, sizeof(begun)) == -1)
+	if (io_exact(io, begun, 1) == -1 && io->error == IO_CLOSED) {
+		log_closed();
+		return -1;
+	}
+	if (io_exact(io, begun + 1, sizeof(begun) - 1) == -1)
 		return refuse_header(io, "");
 	if (memcmp(begun, SIGNATURE, sizeof(begun)) == 0)
 		result = read_v2(io, client);

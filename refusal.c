@@ -17,6 +17,7 @@
 #include "pop3.h"
 #include "refusal.h"
 #include "sandbox.h"
+#include "turn.h"
 
 static struct io client;
 
@@ -34,6 +35,9 @@ prepare_client(int64_t deadline, int64_t earliest)
 	io_init(&client, 0, deadline);
 	if ((left = earliest - clock_ms()) > 0)
 		poll(NULL, 0, (int)left);
+	/* The pre-auth process may have answered meanwhile. */
+	if (!turn_take())
+		_exit(0);
 }
 
 void

@@ -13,6 +13,11 @@
  *
  * The seed is secret; otherwise a client could choose the bucket of its
  * authenticator.
+ *
+ * Several hosts may have the file, on a shared file system. Then it is opened
+ * with O_DIRECT and O_DSYNC, so each read asks the server, and each write is at
+ * the server before the lock is released. These two flags need no system call
+ * in the jail.
  */
 #include "config.h"
 
@@ -32,6 +37,8 @@
 #include "clock.h"
 #include "log.h"
 #include "replay-cache.h"
+#include "turn.h"
+#include "volume.h"
 
 #define MAGIC "kpopd replay 1\n"
 #define TAG 16 /* bytes */
@@ -51,6 +58,10 @@
  */
 #define PAUSE_NS 300000
 #define PATH_SIZE 4096 /* bytes of a path */
+/* With O_DIRECT, offsets, sizes and buffers are multiples of this. */
+#define BLOCK 4096
+/* The most blocks that one login uses: two of a bucket, one of each row. */
+#define BLOCKS (2 + REPLAY_ROWS)
 
 #define COUNTERS_AT REPLAY_HEAD
 #define BUCKETS_AT (COUNTERS_AT + REPLAY_ROWS * REPLAY_COLUMNS * REPLAY_COUNTER)
@@ -79,20 +90,38 @@ _Static_assert(sizeof(struct head) <= REPLAY_HEAD, "the head fits");
 _Static_assert(sizeof(struct slot) == REPLAY_SLOT, "a slot's size");
 _Static_assert(sizeof(struct counter) == REPLAY_COUNTER, "a counter's size");
 _Static_assert(REPLAY_MOST <= UINT16_MAX, "a counter can reach the limit");
+_Static_assert(REPLAY_SIZE % BLOCK == 0, "the file has whole blocks");
 
 struct replay {
 	int fd;
-	int64_t skew;     /* the clock skew of this service, in seconds */
-	int64_t keep;     /* the longest clock skew of all services */
+	bool is_shared; /* other hosts may use the file */
+	int64_t skew;   /* the clock skew of this service, in seconds */
+	int64_t keep;   /* the longest clock skew of all services */
+	/*
+	 * How far the clocks of the hosts that use the file may differ, in
+	 * seconds. A host whose clock differs by more than the skew serves no
+	 * client.
+	 */
+	int64_t apart;
 	int64_t deadline; /* for the lock: ms of CLOCK_MONOTONIC */
 	struct head head;
 };
+
+/* A block of a shared file, as it is while the file is locked. */
+struct block {
+	_Alignas(BLOCK) unsigned char bytes[BLOCK];
+	off_t at;
+};
+
+static struct block blocks[BLOCKS];
+static size_t block_count; /* of the blocks that were read under this lock */
 
 /*
  * Locks the file against other processes. Waits for the lock until the deadline
  * at most. Returns 0 or -1. Tries the lock again and again, because a wait in
  * the kernel has no deadline and a compromised process may never release the
- * lock.
+ * lock. The lock belongs to the open file. GlusterFS may be late to release a
+ * lock that belongs to a process, and then release a newer one of that process.
  */
 static int
 lock_cache(const struct replay *r)
@@ -100,7 +129,7 @@ lock_cache(const struct replay *r)
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	while (fcntl(r->fd, F_SETLK, &whole) == -1) {
+	while (fcntl(r->fd, F_OFD_SETLK, &whole) == -1) {
 		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
 			return -1;
 		if (clock_ms() >= r->deadline) {
@@ -119,34 +148,94 @@ unlock_cache(const struct replay *r)
 	struct flock whole = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	int error = errno;
 
-	fcntl(r->fd, F_SETLK, &whole);
+	fcntl(r->fd, F_OFD_SETLK, &whole);
 	errno = error;
+}
+
+/*
+ * Returns 0 if a call that reads or writes has returned the size, otherwise -1
+ * with errno.
+ */
+static int
+check_done(ssize_t done, size_t n)
+{
+	if (done == (ssize_t)n)
+		return 0;
+	if (done != -1)
+		errno = EIO;
+	return -1;
+}
+
+/*
+ * Returns the block of a shared file that has the byte at this offset, or NULL.
+ * Reads the block if it was not used since the file was locked.
+ */
+static struct block *
+find_block(const struct replay *r, off_t at)
+{
+	struct block *b = blocks;
+
+	at -= at % BLOCK;
+	while (b < blocks + block_count && b->at != at)
+		b++;
+	if (b < blocks + block_count)
+		return b;
+	if (b == blocks + BLOCKS) {
+		errno = EIO;
+		return NULL;
+	}
+	b->at = at;
+	if (check_done(pread(r->fd, b->bytes, BLOCK, at), BLOCK) == -1)
+		return NULL;
+	block_count++;
+	return b;
+}
+
+/*
+ * Copies n bytes from a shared file to `to`, or from `from` to the file; the
+ * other one is NULL. Returns 0 or -1.
+ */
+static int
+copy_blocks(const struct replay *r, unsigned char *to,
+    const unsigned char *from, size_t n, off_t at)
+{
+	while (n > 0) {
+		struct block *b = find_block(r, at);
+		size_t offset = (size_t)(at % BLOCK);
+		size_t piece = n < BLOCK - offset ? n : BLOCK - offset;
+
+		if (b == NULL)
+			return -1;
+		if (to != NULL) {
+			memcpy(to, b->bytes + offset, piece);
+			to += piece;
+		} else {
+			memcpy(b->bytes + offset, from, piece);
+			from += piece;
+			if (check_done(pwrite(r->fd, b->bytes, BLOCK, b->at),
+				BLOCK) == -1)
+				return -1;
+		}
+		n -= piece;
+		at += (off_t)piece;
+	}
+	return 0;
 }
 
 /* Reads n bytes. Returns 0 or -1. */
 static int
 read_bytes(const struct replay *r, void *p, size_t n, off_t at)
 {
-	ssize_t got = pread(r->fd, p, n, at);
-
-	if (got == (ssize_t)n)
-		return 0;
-	if (got != -1)
-		errno = EIO;
-	return -1;
+	return r->is_shared ? copy_blocks(r, p, NULL, n, at) :
+			      check_done(pread(r->fd, p, n, at), n);
 }
 
 /* Writes n bytes. Returns 0 or -1. */
 static int
 write_bytes(const struct replay *r, const void *p, size_t n, off_t at)
 {
-	ssize_t put = pwrite(r->fd, p, n, at);
-
-	if (put == (ssize_t)n)
-		return 0;
-	if (put != -1)
-		errno = EIO;
-	return -1;
+	return r->is_shared ? copy_blocks(r, NULL, p, n, at) :
+			      check_done(pwrite(r->fd, p, n, at), n);
 }
 
 /*
@@ -160,7 +249,9 @@ read_head(struct replay *r)
 	struct stat st;
 	int64_t longest;
 
-	if (fstat(r->fd, &st) == -1)
+	block_count = 0;
+	if ((r->is_shared && volume_ask(r->fd) == -1) ||
+	    fstat(r->fd, &st) == -1)
 		return -1;
 	memset(&r->head, 0, sizeof(r->head));
 	if (st.st_size >= (off_t)sizeof(r->head) &&
@@ -169,10 +260,28 @@ read_head(struct replay *r)
 	longest = st.st_size - REPLAY_SIZE + LEAST_SKEW;
 	if (longest < r->keep || (longest > r->keep && longest > MOST_SKEW) ||
 	    memcmp(r->head.magic, MAGIC, sizeof(MAGIC)) != 0 ||
-	    r->head.born > time(NULL))
+	    r->head.born > time(NULL) + r->apart)
 		return 0;
 	r->keep = longest;
+	r->apart = r->is_shared ? longest : 0;
 	return 1;
+}
+
+/*
+ * Allocates the space of the file. Returns 0 or -1. Where a shared file system
+ * cannot do this, posix_fallocate would write single bytes, which O_DIRECT does
+ * not permit. A login whose record then finds no space is refused.
+ */
+static int
+reserve_space(const struct replay *r)
+{
+	if (!r->is_shared)
+		return (errno = posix_fallocate(r->fd, 0, REPLAY_SIZE)) == 0 ?
+		    0 :
+		    -1;
+	return fallocate(r->fd, 0, 0, REPLAY_SIZE) == 0 || errno == EOPNOTSUPP ?
+	    0 :
+	    -1;
 }
 
 /*
@@ -182,7 +291,7 @@ read_head(struct replay *r)
 static int
 write_cache_head(struct replay *r)
 {
-	if ((errno = posix_fallocate(r->fd, 0, REPLAY_SIZE)) != 0 ||
+	if (reserve_space(r) == -1 ||
 	    ftruncate(r->fd, REPLAY_SIZE + r->keep - LEAST_SKEW) == -1)
 		return -1;
 	if (memcmp(r->head.magic, MAGIC, sizeof(MAGIC)) != 0) {
@@ -215,6 +324,26 @@ repair_cache(struct replay *r, const char *path)
 }
 
 /*
+ * Opens the file again so that each read asks the server. Where the file system
+ * does not offer this, the cache protects this host alone; kpopd --check
+ * reports that. Returns 0 or -1.
+ */
+static int
+open_shared(struct replay *r, const char *path)
+{
+	int fd = open(path,
+	    O_RDWR | O_DIRECT | O_DSYNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd == -1)
+		return errno == EINVAL ? 0 : -1;
+	close(r->fd);
+	r->fd = fd;
+	r->is_shared = true;
+	r->apart = r->keep;
+	return 0;
+}
+
+/*
  * Opens the file, or makes it. Returns 0, or -1 with the reason in *why.
  * Refuses a file that does not belong to root, or that other users may read or
  * write.
@@ -226,7 +355,9 @@ open_cache_file(struct replay *r, const char *path, const char **why)
 
 	r->fd = open(path,
 	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-	if (r->fd == -1 || fstat(r->fd, &st) == -1) {
+	if (r->fd == -1 ||
+	    (volume_is_shared(r->fd) && open_shared(r, path) == -1) ||
+	    fstat(r->fd, &st) == -1) {
 		*why = strerror(errno);
 		return -1;
 	}
@@ -320,7 +451,8 @@ is_needed(const struct replay *r, const struct slot *s,
 	/* The wall clock can be set, so also use the time since the boot. */
 	if (stored <= now->boot && now->boot <= stored + 2 * r->keep)
 		return true;
-	return now->wall <= ctime + r->keep && ctime <= now->wall + 2 * r->keep;
+	return now->wall <= ctime + r->keep + r->apart &&
+	    ctime <= now->wall + 2 * r->keep;
 }
 
 /*
@@ -350,13 +482,26 @@ find_record_slot(const struct replay *r, const struct slot bucket[REPLAY_SLOTS],
 }
 
 /*
+ * Returns the number of the present epoch. Each host has started at another
+ * time, so the hosts count the epochs of a shared file by the wall clock.
+ */
+static uint32_t
+find_epoch(const struct replay *r, const struct replay_clock *now)
+{
+	int64_t time = r->is_shared ? now->wall : now->boot;
+
+	return (uint32_t)(time / (2 * r->keep)) + 1;
+}
+
+/*
  * Moves a counter to this epoch. A counter of a later epoch becomes 0, because
- * it was forged or is from before the last boot.
+ * it was forged or is from before the last boot. But if the clock of another
+ * host is ahead, the counter may already be in the next epoch.
  */
 static void
-move_counter(struct counter *c, uint32_t epoch)
+move_counter(const struct replay *r, struct counter *c, uint32_t epoch)
 {
-	if (c->epoch == epoch)
+	if (c->epoch == epoch || (r->is_shared && c->epoch == epoch + 1))
 		return;
 	c->before = c->epoch + 1 == epoch ? c->now : 0;
 	c->now = 0;
@@ -380,7 +525,7 @@ read_counters(const struct replay *r, const struct replay_piece *principal,
     const struct replay_clock *now, struct counters *c)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
-	uint32_t epoch = (uint32_t)(now->boot / (2 * r->keep)) + 1;
+	uint32_t epoch = find_epoch(r, now);
 	long least = UINT16_MAX * 2;
 
 	hash_pieces(r, OF_PRINCIPAL, principal, 1, digest);
@@ -394,7 +539,7 @@ read_counters(const struct replay *r, const struct replay_piece *principal,
 		if (read_bytes(r, &c->cell[i], sizeof(c->cell[i]), c->at[i]) ==
 		    -1)
 			return -1;
-		move_counter(&c->cell[i], epoch);
+		move_counter(r, &c->cell[i], epoch);
 		sum = (long)c->cell[i].now + c->cell[i].before;
 		if (sum < least)
 			least = sum;
@@ -450,6 +595,7 @@ replay_record_at(struct replay *r, const struct replay_authenticator *a,
 
 	if (result != REPLAY_NEW)
 		return result;
+	block_count = 0;
 	hash_pieces(r, OF_AUTHENTICATOR, a->pieces, a->count, digest);
 	memcpy(new.tag, digest, TAG);
 	at = (off_t)(BUCKETS_AT +
@@ -471,8 +617,9 @@ replay_record_at(struct replay *r, const struct replay_authenticator *a,
 	return REPLAY_NEW;
 }
 
-enum replay_result
-replay_record(struct replay *r, const struct replay_authenticator *a)
+/* Locks the file and records the authenticator. */
+static enum replay_result
+record_locked(struct replay *r, const struct replay_authenticator *a)
 {
 	struct replay_clock now;
 	struct timespec boot;
@@ -491,5 +638,17 @@ replay_record(struct replay *r, const struct replay_authenticator *a)
 	now.boot = boot.tv_sec;
 	result = replay_record_at(r, a, &now);
 	unlock_cache(r);
+	return result;
+}
+
+enum replay_result
+replay_record(struct replay *r, const struct replay_authenticator *a)
+{
+	enum replay_result result;
+
+	/* The file system may not answer. */
+	turn_give();
+	result = record_locked(r, a);
+	turn_retake();
 	return result;
 }

@@ -71,8 +71,10 @@ refuse_line(struct io *io, const char *reason, const char *line)
 static int
 refuse_silence(struct io *io)
 {
-	if (io->error != IO_TIMEOUT)
-		return refuse_line(io, "closed before the first byte", "");
+	if (io->error != IO_TIMEOUT) {
+		log_closed();
+		return -1;
+	}
 	log_event(LOG_NOTICE, "refused",
 	    "reason=\"no byte before the login deadline\"");
 	io_answer_timeout(io, kpop_line, sizeof(kpop_line) - 1);

@@ -30,6 +30,7 @@
 #include "pop3.h"
 #include "pop3-trans.h"
 #include "session.h"
+#include "turn.h"
 
 /*
  * When the same principal logs in again, the earlier session ends if it has
@@ -113,6 +114,22 @@ take_client(struct session *s, int channel, struct io *io)
 	io_prime(io, entry.unread, entry.unread_size);
 }
 
+/*
+ * Takes the turn to answer the client. If this process has waited for a file
+ * system so long that the pre-auth process has answered, logs that and ends the
+ * process.
+ */
+static void
+take_turn(void)
+{
+	if (turn_take())
+		return;
+	log_event(LOG_NOTICE, "logout",
+	    "reason=unavailable error=\"login deadline, a file system does not "
+	    "answer\"");
+	_exit(0);
+}
+
 /* Answers the client that the mailbox is not available. */
 static void
 answer_unavailable(struct io *io, enum drop_error error)
@@ -158,6 +175,7 @@ enter_mailbox(const struct session *s, int channel, int state,
 	if (lock_session(state, s->login->peer.principal, lock) == -1) {
 		error = errno;
 		confine_outside(state);
+		take_turn();
 		errno = error;
 		answer_unlocked(lock, io);
 		return false;
@@ -165,11 +183,19 @@ enter_mailbox(const struct session *s, int channel, int state,
 	claim = maildrop_state_claim(s->mailboxes, s->path, s->directory, state,
 	    lock);
 	confine_session(s, state);
+	take_turn();
 	if (claim != DROP_OK)
 		answer_unavailable(io, claim);
 	else
 		message_send_session(channel, MESSAGE_LOCKED, "");
 	return claim == DROP_OK;
+}
+
+/* Looks for a takeover request, as io_look_for_takeover asks. */
+static int
+look_for_login(void *self)
+{
+	return lock_session_look(self);
 }
 
 /*
@@ -198,6 +224,7 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 		close(s->slot);
 	if (error != DROP_OK) {
 		confine_outside(s->directory);
+		take_turn();
 		answer_unavailable(io, error);
 		return false;
 	}
@@ -208,6 +235,7 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	error = maildrop_open(&drop, s->mailboxes, s->path, state, locks);
 	maildrop_compute_ids(&drop, &s->o->uidl);
 	io_allow_takeover(io, lock.yield, (int64_t)idle * 1000 / TAKEOVER_PART);
+	io_look_for_takeover(io, look_for_login, &lock);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
 	else

@@ -30,7 +30,10 @@ setup() {
 	[ -z "$(reason)" ] || skip "$(reason)"
 	hosts_mail=/srv/mail pop_patience=20
 	await 60 is_whole
-	host b bash -c "rm -rf $hosts_mail/spool/* $hosts_mail/kpopd/users"
+	hosts_empty
+	for name in a b; do
+		[ ! -s "$WORLD/hosts/$name/options" ] || kpopd_on $name
+	done
 }
 
 teardown() {
@@ -184,11 +187,6 @@ dies_in_quit() {
 	points_are_good "hosts, QUIT" "$(long && echo 15 || echo 2)"
 }
 
-# is_served: returns true if HAProxy has a host that serves alice now.
-is_served() {
-	answers pop alice '^\+OK|^-ERR \[IN-USE\]' 2>/dev/null
-}
-
 # storm_death: a or b dies, while a client is in one of the phases of a session,
 # and returns after at most ten seconds. Returns true if nothing was wrong, and
 # the bricks have become the same again.
@@ -216,23 +214,108 @@ had() {
 	return "$1"
 }
 
-# storm_of_deaths mbox|maildir COUNT: lets hosts die during a storm, COUNT times
-# or for $MINUTES.
-storm_of_deaths() {
+# storm_of WHAT mbox|maildir COUNT: lets something happen during a storm, COUNT
+# times or for $MINUTES.
+storm_of() {
 	local n
-	storm_begin "$1"
-	for n in $(seq "$2"); do
-		point_here storm_death
-		((n % 20 != 0)) || echo "# hosts: $n deaths, ${bad-0} bad" >&3
+	storm_begin "$2"
+	for n in $(seq "$3"); do
+		point_here "$1"
+		((n % 20 != 0)) || echo "# hosts: $n of $1, ${bad-0} bad" >&3
 		[ "${bad-0}" -lt 5 ] || break
 		[ $SECONDS -lt $((${MINUTES-600} * 60)) ] || break
 	done
 	point_here storm_end
 }
 
+# storm_cut: the network between a or b and the other hosts of bricks is cut for
+# at most 15 seconds. Clients can reach both sides.
+storm_cut() {
+	local name=a others="b c"
+	[ $((RANDOM % 2)) -eq 0 ] || name=b others="a c"
+	net_cut "$name" $others
+	sleep $((RANDOM % 15))
+	net_heal "$name" $others
+	await 120 is_whole || return
+	storm_is_good
+}
+
 @test "while hosts die, return and heal, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
-	storm_of_deaths mbox "${DEATHS-$(long && echo 300 || echo 3)}"
+	storm_of storm_death mbox "${DEATHS-$(long && echo 300 || echo 3)}"
 	points_are_good "hosts, mbox" 4
+}
+
+@test "while hosts die, return and heal, no mail of a Maildir is lost or doubled, no removal is undone, and no client waits longer than a minute" {
+	storm_of storm_death maildir "${DEATHS-$(long && echo 100 || echo 2)}"
+	points_are_good "hosts, maildir" 3
+}
+
+@test "while the network between hosts is cut and healed, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
+	storm_of storm_cut mbox "${CUTS-$(long && echo 100 || echo 2)}"
+	points_are_good "hosts, network" 3
+}
+
+@test "a brick that dies and heals has what was delivered and removed meanwhile, and then serves in place of another" {
+	mbox m1 m2 m3 | hosts_store alice
+	brick_die c
+	hosts_pop a alice "DELE 2" QUIT
+	mbox m1 m3 m4 >"$WORLD/new"
+	mbox m1 m3 m4 | hosts_store alice
+	hosts_pop b alice "DELE 1" QUIT
+	mbox m3 m4 >"$WORLD/new"
+	refute hosts_has alice "$WORLD/new"
+	brick_return c
+	await 60 is_whole
+	hosts_has alice "$WORLD/new"
+	brick_die a
+	answers a alice '^\+OK 2 '
+	hosts_pop b alice "DELE 1" QUIT
+	brick_return a
+	await 60 is_whole
+	mbox m4 >"$WORLD/new"
+	hosts_has alice "$WORLD/new"
+}
+
+# refused_on HOST: returns true if the host gives no session to alice, and the
+# client hears [SYS/TEMP] or the end of the connection.
+refused_on() {
+	run hosts_pop "$1" alice STAT QUIT
+	[ "$status" -ne 0 ] && ! grep -q messages <<<"$output" &&
+	    { [ "${#lines[@]}" -lt 3 ] ||
+		[[ $output == *"-ERR [SYS/TEMP]"* ]] ||
+		[[ $output == *"closed the connection"* ]]; } ||
+	    { echo "$output"; return 1; }
+}
+
+# quit_in_cut WAIT: the network of a is cut, and after WAIT seconds its session
+# says QUIT. The other hosts still serve alice, and a does not.
+quit_in_cut() {
+	marked_on a "2 5"
+	net_cut a b c
+	sleep "$1"
+	pop_say QUIT
+	pop_hear '^-ERR \[SYS/TEMP\]' || [ -z "$heard" ] || return
+	hosts_abandon
+	gets_in b alice || return
+	refused_on a || return
+	make_message m7 | hosts_deliver b alice || return
+	net_heal a b c
+	await 60 is_whole || return
+	answers a alice '^\+OK [57] ' || return
+	hosts_has alice <(host b cat "$hosts_mail/spool/alice")
+}
+
+@test "a host that the others do not reach removes nothing and shows nothing, and the others go on" {
+	local n
+	mbox m1 m2 m3 m4 m5 m6 >"$WORLD/old"
+	for n in $(long && seq 0 9 || echo 0); do
+		count_point quit_in_cut "$n"
+		net_heal a b c 2>/dev/null || :
+		hosts_abandon
+		await 60 is_whole
+		hosts_empty
+	done
+	points_are_good "hosts, cut" 1
 }
 
 @test "no message is lost when one host removes while another delivers" {
@@ -296,4 +379,98 @@ bytes_read() {
 	    <"$WORLD/swapped"
 	[ "$(host a stat -c '%s %y %z' /srv/mail/spool/bob)" = "$before" ]
 	[[ $(hosts_pop b bob "UIDL 2" QUIT) == *"+OK 2 $one"* ]]
+}
+
+# takes_over: leaves a session of alice silent on a, and logs in on b. Returns
+# true if that succeeds within five seconds.
+takes_over() {
+	local begin
+	hosts_open a alice
+	pop_ask "DELE 1"
+	# The idle time before takeover is two seconds.
+	sleep 2.5
+	begin=$EPOCHREALTIME
+	answers b alice '^\+OK 2 ' || return
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 5) }" || return
+	pop_hear_end
+	hosts_abandon
+}
+
+@test "a login on another host ends an abandoned session of its principal, on coherent and on default mounts" {
+	local mode
+	for mode in coherent default; do
+		hosts_mode $mode
+		kpopd_on a -t 30:40
+		kpopd_on b -t 30:40
+		mbox one two | hosts_store alice
+		for _ in 1 2 3; do takes_over; done
+		host_log a 'logout .*reason=yielded .*deleted=0 left=2'
+	done
+}
+
+# obeys_dotlocks: returns true if kpopd on b obeys a living dotlock of a, and
+# dotlockfile -p on b that of kpopd on a.
+obeys_dotlocks() {
+	local lock=$hosts_mail/spool/alice.lock tracer
+	host a rm -rf "$hosts_mail/kpopd/users"
+	mbox one two | hosts_store alice
+	host a bash -c 'dotlockfile -p -l "$0" && sleep 60' "$lock" 3>&- &
+	tracer=$!
+	await 5 "host b test -e $lock"
+	run hosts_pop b alice QUIT
+	[[ ${lines[-1]} == "-ERR [IN-USE] another program"* ]] || return
+	host b test -e "$lock" || return
+	kill $tracer
+	host a rm "$lock"
+	answers a alice '^\+OK 2 ' || return
+	hosts_open a alice
+	pop_ask "DELE 1"
+	host a strace -q -p "$(host_pid a "$(host_session a alice)")" \
+	    -o /dev/null -e trace=fsync \
+	    -e inject=fsync:delay_enter=8000000:when=1 3>&- &
+	tracer=$!
+	await 10 '[ "$(field "$(host_session a alice)" TracerPid)" != 0 ]'
+	pop_say QUIT
+	await 5 "host b test -e $lock"
+	run host b dotlockfile -p -r 0 -l "$lock"
+	[ "$status" -ne 0 ] || return
+	pop_hear '^\+OK bye, 1' || return
+	wait $tracer || :
+	hosts_abandon
+}
+
+# host_pid HOST PID: prints the pid that this process has on the host.
+host_pid() {
+	awk '/^NSpid:/ { print $NF }' "/proc/$2/status"
+}
+
+@test "kpopd obeys a living dotlock of another host, and dotlockfile -p on another host obeys kpopd's" {
+	local mode
+	for mode in coherent default; do
+		hosts_mode $mode
+		kpopd_on a -l fcntl,dotlock
+		kpopd_on b -l fcntl,dotlock
+		obeys_dotlocks || { echo "$mode: $output"; return 1; }
+	done
+}
+
+@test "with GlusterFS's own timeouts, logins are answered within 30 seconds while a host with a brick is dead" {
+	local n pids=() begin=$EPOCHREALTIME
+	long || skip "the long form waits for GlusterFS's timeouts"
+	hosts_mode default
+	kpopd_on b
+	mbox one two | hosts_store alice
+	answers b alice '^\+OK 2 '
+	host_die a
+	begin=$EPOCHREALTIME
+	for n in 1 2 3 4; do
+		hosts_pop b alice STAT QUIT >"$WORLD/dead.$n" 2>&1 3>&- &
+		pids+=($!)
+	done
+	for n in "${pids[@]}"; do wait "$n" || :; done
+	seconds_since "$begin"
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 30) }"
+	grep -L '\[SYS/TEMP\]\|^+OK bye' "$WORLD"/dead.* | refute grep .
+	await 120 'answers b alice "^\+OK 2 " 2>/dev/null'
+	host_return a
 }

@@ -124,24 +124,22 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	log_has 'login peer=192.0.2.7:4711 user=alice'
 }
 
-# reset_while_reading FILE: makes FILE a FIFO. A proxy sends a header, and
-# resets the connection when kpopd reads FILE. Then kpopd gets FILE's content.
-reset_while_reading() {
-	mv "$1" "$1.kept"
-	mkfifo "$1"
-	exec {fifo}<>"$1"
-	perl -MIO::Socket::INET -e '
-	    my $s = IO::Socket::INET->new("127.0.0.1:1109") or die;
-	    syswrite $s, "PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n";
-	    for (1 .. 100) {
-		last if grep { (readlink or "") eq $ARGV[0] }
-		    map { glob "/proc/$_/fd/*" } split " ", `pgrep -x kpopd`;
-		select undef, undef, undef, 0.05;
-	    }
-	    setsockopt $s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0);
-	    close $s' "$1"
-	mv "$1.kept" "$1"
-	cat "$1" >&$fifo
+# connect_and_leave reset|end HEADER [FILE]: connects, sends HEADER, and ends or
+# resets the connection. With FILE, does so only when kpopd has FILE open.
+connect_and_leave() {
+	perl "$BATS_TEST_DIRNAME/programs/connect-and-leave.pl" \
+	    "$1" "$(printf "$2" | base64 -w 0)" "${@:3}"
+}
+
+# leave_while_reading reset|end HEADER FILE: makes FILE a FIFO, and leaves as
+# connect_and_leave does when kpopd reads it. Then kpopd gets FILE's content.
+leave_while_reading() {
+	mv "$3" "$3.kept"
+	mkfifo "$3"
+	exec {fifo}<>"$3"
+	connect_and_leave "$@"
+	mv "$3.kept" "$3"
+	cat "$3" >&$fifo
 	exec {fifo}>&-
 }
 
@@ -153,8 +151,102 @@ reset_while_reading() {
 	    -k "$WORLD/proxied.keytab" -x 127.0.0.1
 	for file in proxied.conf proxied.keytab; do
 		log_mark
-		reset_while_reading "$WORLD/$file"
-		log_has 'refused peer=192\.0\.2\.7:4711 reason="no login: ' ||
+		leave_while_reading reset \
+		    'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n' \
+		    "$WORLD/$file"
+		log_has 'closed peer=192\.0\.2\.7:4711 reason="before the first byte"' ||
 		    { echo "$file"; return 1; }
+	done
+}
+
+# leave_before_accept reset|end HEADER: leaves before the superserver or the
+# listener has seen the connection.
+leave_before_accept() {
+	local pid
+	pid=$(listener_pid 2>/dev/null) || pid=$(cat "$WORLD/xinetd.pid")
+	kill -STOP "$pid"
+	connect_and_leave "$@"
+	kill -CONT "$pid"
+}
+
+# listener_pid: prints the listener's pid.
+listener_pid() {
+	grep -q 'wait.*= yes' "$WORLD/xinetd.conf" && monitor_pid
+}
+
+@test "a balancer's check that ends or resets its connection at any time is logged as closed, not as refused" {
+	cp /etc/krb5.conf "$WORLD/proxied.conf"
+	local server_env="KRB5_CONFIG=$WORLD/proxied.conf"
+	for mode in "" -p "-T immediate $(tls_options)" \
+	    "-p -T immediate $(tls_options)"; do
+		server_stop
+		server_start -x 127.0.0.1 $mode
+		# The first connection makes the replay cache, which is logged.
+		connect_and_leave end ""
+		log_has ' closed '
+		for how in reset end; do
+			for header in "" "$v2\\x20\\x00\\x00\\x00"; do
+				log_mark
+				leave_before_accept $how "$header"
+				log_has ' closed .*reason="before the first byte"$'
+				leave_while_reading $how "$header" \
+				    "$WORLD/proxied.conf"
+				log_count 2 ' closed .*reason="before the first byte"$'
+				await 5 '! pgrep -x kpopd >/dev/null'
+				log_count 2 . || { echo "$mode $how"; return 1; }
+			done
+		done
+	done
+}
+
+@test "the listener logs a balancer's check as closed if the connection is reset before it is accepted" {
+	server_stop
+	listener_start -x 127.0.0.1
+	wire </dev/null >/dev/null
+	await 5 'listener_pid'
+	for how in reset end; do
+		for header in "" "$v2\\x20\\x00\\x00\\x00"; do
+			leave_before_accept $how "$header"
+		done
+	done
+	# The one that ended its side after a header is served.
+	log_has ' closed .*reason="before the first byte"$'
+	log_has ' closed .*reason="before it was served" more=0$'
+	log_lacks ' refused '
+	server_stop
+}
+
+# haproxy_checks HEADER: runs HAProxy, whose checks send this header, until it
+# has made a dozen.
+haproxy_checks() {
+	cat >"$WORLD/haproxy.cfg" <<-END
+	defaults
+		mode tcp
+		timeout connect 2s
+		timeout client 1m
+		timeout server 1m
+	listen kpop
+		bind 127.0.0.1:2109
+		default-server $1 check check-send-proxy inter 50ms
+		option tcp-check
+		server a 127.0.0.1:1109
+	END
+	haproxy -db -f "$WORLD/haproxy.cfg" 3>&- >/dev/null 2>&1 &
+	haproxy=$!
+	await 20 "[ \$(log_lines | grep -c ' closed ') -ge 12 ]"
+	kill "$haproxy"
+	wait "$haproxy" || true
+}
+
+@test "the checks of HAProxy leave no line about a refusal" {
+	command -v haproxy >/dev/null || skip "HAProxy is not installed"
+	for header in send-proxy send-proxy-v2; do
+		for mode in "" -p; do
+			server_stop
+			server_start -x 127.0.0.1 $mode
+			haproxy_checks $header
+			log_lacks ' refused ' ||
+			    { log_lines; echo "$header $mode"; return 1; }
+		done
 	done
 }

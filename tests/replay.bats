@@ -19,6 +19,7 @@ setup() {
 
 teardown() {
 	local status=0
+	[ -z "${two_pids-}" ] || two_hosts_end || status=1
 	end_test || status=1
 	! mountpoint -q "$state" || umount "$state" || status=1
 	rm -rf "$cache"
@@ -385,4 +386,65 @@ cache_records() {
 	says 600 0 0
 	apreq -o 600 $service >"$WORLD/later"
 	is_in "$(shows "$WORLD/later")"
+}
+
+# two_hosts: starts two kpopd, on 127.0.0.1 and 127.0.0.2, whose state
+# directories are one directory, seen through two mounts that cache.
+two_hosts() {
+	local n=0 name
+	two_pids=()
+	server_stop
+	fuse_twice "$WORLD/first" "$WORLD/second" cache=3600
+	for name in first second; do
+		n=$((n + 1))
+		perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:127.0.0.$n \
+		    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" \
+		    -d "$WORLD/$name/state" -k "$WORLD/server.keytab" \
+		    -a 200:200:500:0 3>&- &
+		two_pids+=($!)
+		await 5 "ss -Hltn src 127.0.0.$n sport = 1109 | grep -q ."
+	done
+}
+
+# two_hosts_end: ends both, and the mounts.
+two_hosts_end() {
+	kill "${two_pids[@]}" || true
+	wait "${two_pids[@]}" || true
+	two_pids=()
+	await 10 '! pgrep -x kpopd >/dev/null'
+	fuse_twice_end
+}
+
+# show_both MODE COUNT: shows COUNT AP-REQs to both hosts. Prints what
+# tests/programs/replay-hosts.py counts.
+show_both() {
+	apreq -o 2 -n "$2" $service >"$WORLD/both"
+	python3 "$BATS_TEST_DIRNAME/programs/replay-hosts.py" "$WORLD/both" \
+	    "$1" 127.0.0.1:1109 127.0.0.2:1109
+}
+
+# bats test_tags=promise:1
+@test "two hosts with one state directory accept an AP-REQ once, even if the kernel keeps the replay cache in memory" {
+	two_hosts
+	show_both after 1
+	for name in first second; do
+		# From now on each kernel has all of the cache in memory.
+		cat "$WORLD/$name/state/replay" >/dev/null
+	done
+	for mode in after once; do
+		run show_both $mode 20
+		[[ $output == "never 0, once 20, more 0,"* ]] ||
+		    { echo "$mode: $output"; return 1; }
+	done
+	log_has 'refused .*error="Request is a replay"'
+	log_lacks ' (failed|fatal) '
+}
+
+@test "two hosts with one state directory can make the replay cache at the same time" {
+	two_hosts
+	log_mark
+	run show_both once 1
+	[[ $output == "never 0, once 1, more 0,"* ]] ||
+	    { echo "$output"; log_lines; return 1; }
+	log_count 1 ' replay .*refuses older authenticators'
 }

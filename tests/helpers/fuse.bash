@@ -21,6 +21,38 @@ fuse_mount() {
 	fuse_pid=$!
 }
 
+# fuse_also DIRECTORY: mounts the same files over another, empty directory, as
+# another host would. The device number differs, the inode numbers do not.
+fuse_also() {
+	local pid=$fuse_pid
+	fuse_mount "$1"
+	fuse_other_at=$1 fuse_other_pid=$fuse_pid fuse_pid=$pid
+	await 5 "mountpoint -q '$1'"
+}
+
+# fuse_twice FIRST SECOND [OPTION ...]: mounts $WORLD/fuse at both places with
+# these options. They are like the mounts of two hosts.
+fuse_twice() {
+	local at
+	fuse_pids=() fuse_mounts=("$1" "$2")
+	mkdir -p "$WORLD/fuse" "$1" "$2"
+	for at in "$1" "$2"; do
+		fuse_mount "$at" locks=1 "${@:3}"
+		fuse_pids+=("$fuse_pid")
+		await 5 "mountpoint -q '$at' || ! kill -0 $fuse_pid" || return
+		fuse_pid=
+		mountpoint -q "$at" || skip "this kernel has no FUSE"
+	done
+}
+
+# fuse_twice_end: ends what fuse_twice has started.
+fuse_twice_end() {
+	kill "${fuse_pids[@]}" 2>/dev/null || true
+	wait "${fuse_pids[@]}" 2>/dev/null || true
+	umount -l "${fuse_mounts[@]}" || true
+	rm -rf "$WORLD/fuse"
+}
+
 # fuse_hang PATTERN: keeps calls waiting if they match the pattern (extended),
 # such as "READ /new/1" or "LOOKUP /.k5login".
 fuse_hang() {
@@ -54,6 +86,12 @@ fuse_sleep() {
 fuse_end() {
 	[ -n "${fuse_pid-}" ] || return 0
 	fuse_answers
+	if [ -n "${fuse_other_pid-}" ]; then
+		umount -l "$fuse_other_at" 2>/dev/null || true
+		kill -KILL "$fuse_other_pid" 2>/dev/null || true
+		wait "$fuse_other_pid" 2>/dev/null || true
+		fuse_other_pid=
+	fi
 	kill -KILL "$fuse_pid" 2>/dev/null || true
 	wait "$fuse_pid" 2>/dev/null || true
 	umount -l "$fuse_at" 2>/dev/null || true

@@ -247,7 +247,7 @@ hosts_start() {
 	hosts_mail=/srv/mail
 	host_mount a
 	host_mount b
-	host a mkdir -p /srv/mail/spool /srv/mail/kpopd
+	host a mkdir -p /srv/mail/spool /srv/mail/maildir /srv/mail/kpopd
 	host a chgrp mail /srv/mail/spool
 	host a chmod 2775 /srv/mail/spool
 	for name in a b; do kpopd_on "$name"; done
@@ -270,11 +270,13 @@ hosts_stop() {
 }
 
 # kpopd_on HOST [KPOPD-OPTION ...]: starts kpopd on the host, with
-# examples/hosts/kpopd.conf and these options, in place of one that runs.
+# examples/hosts/kpopd.conf and these options, in place of one that runs. A host
+# that returns has the same options.
 kpopd_on() {
 	local name=$1
 	shift
 	kpopd_off "$name"
+	printf "${1+%s\n}" "$@" >"$WORLD/hosts/$name/options"
 	[ "$hosts_mail" = /srv/mail ] || set -- -d "$hosts_mail/kpopd" \
 	    -m "mbox:$hosts_mail/spool/%u" "$@"
 	host "$name" setsid -f bash -c 'echo $$ >/run/kpopd.pid; exec "$@"' \
@@ -392,12 +394,14 @@ host_die() {
 
 # host_return HOST: starts a host that has died: its brick, mounts, kpopd.
 host_return() {
+	local options
 	host_boot "$1"
 	[[ " $hosts_bricks " != *" $1 "* ]] || host_glusterd "$1"
 	case $1 in
 	a | b)
 		host_mount "$1"
-		kpopd_on "$1"
+		mapfile -t options <"$WORLD/hosts/$1/options"
+		kpopd_on "$1" ${options+"${options[@]}"}
 		;;
 	c) hosts_kdc c ;;
 	p)
@@ -466,17 +470,35 @@ hosts_storm_on() {
 	    "$BATS_TEST_DIRNAME/programs/hosts-storm.py" "$@"
 }
 
+# hosts_empty: removes all mail and the state.
+hosts_empty() {
+	host b bash -c "rm -rf $hosts_mail/{spool,maildir}/* $hosts_mail/kpopd/users"
+}
+
+# hosts_maildirs: lets a and b serve Maildirs, which it makes.
+hosts_maildirs() {
+	local name user
+	for user in $hosts_users; do
+		host a bash -c 'mkdir -p "$1/$2"/{new,cur,tmp} &&
+		    chown -R "$2:$2" "$1/$2"' bash "$hosts_mail/maildir" "$user"
+	done
+	for name in a b; do
+		kpopd_on $name -m "maildir:$hosts_mail/maildir/%u"
+	done
+}
+
 # storm_begin mbox|maildir: starts an MDA on a and b, and a client for each user
-# of $hosts_users on x, which comes through HAProxy. Empties the mailboxes.
+# of $hosts_users on x, which comes through HAProxy.
 storm_begin() {
 	local user
 	storm_store=$1 storm_place=$hosts_mail/spool
-	host b bash -c "rm -rf $hosts_mail/spool/* $hosts_mail/kpopd/users"
+	[ "$1" = mbox ] || storm_place=$hosts_mail/maildir
 	rm -rf "$WORLD/storm"
 	mkdir "$WORLD/storm"
 	storm_pids=()
+	[ "$1" = mbox ] || hosts_maildirs
 	for user in $hosts_users; do
-		hosts_store "$user" </dev/null
+		[ "$1" = maildir ] || hosts_store "$user" </dev/null
 		hosts_storm_on x client "$1" pop.example.org "$user" \
 		    3>&- 2>"$WORLD/storm/client.$user" &
 		storm_pids+=($!)

@@ -18,6 +18,8 @@
 #
 #	cache=SECONDS   the kernel may keep names, also of absent files, sizes,
 #	                times and content for this time
+#	locks=1         a lock also excludes the processes of other mounts of
+#	                SOURCE
 #	behind=SECONDS  the server's clock is behind
 #	step=SECONDS    the server's clock advances in steps
 #	client=1        this program, as the server's client, keeps the status
@@ -39,6 +41,7 @@ use Time::HiRes ();
 my ($source, $mountpoint, $hang, $log, @options) = @ARGV;
 my %option = (
 	cache => 0,
+	locks => 0,
 	behind => 0,
 	step => 0,
 	client => 0,
@@ -54,7 +57,7 @@ my %names = (
 	14 => 'OPEN', 15 => 'READ', 16 => 'WRITE', 17 => 'STATFS',
 	18 => 'RELEASE', 20 => 'FSYNC', 25 => 'FLUSH', 26 => 'INIT',
 	27 => 'OPENDIR', 28 => 'READDIR', 29 => 'RELEASEDIR',
-	30 => 'FSYNCDIR', 34 => 'ACCESS', 35 => 'CREATE', 45 => 'RENAME2'
+	30 => 'FSYNCDIR', 32 => 'SETLK', 34 => 'ACCESS', 35 => 'CREATE', 45 => 'RENAME2'
 );
 # A file's node is its inode number. The root's node is 1, as the kernel
 # requires.
@@ -235,6 +238,15 @@ sub opened_directory {
 	return pack 'Q L2', $handles, 0, 0;
 }
 
+# Takes or releases a lock of an open file.
+sub locked {
+	my ($handle, undef, $start, $end, $type) = unpack 'Q4 L', $_[0];
+	my $size = $end >= 2**62 ? 0 : $end - $start + 1;
+	# 37 is F_OFD_SETLK.
+	return fcntl($open{$handle}{file}, 37,
+		pack 's2 x4 q2 l x4', $type, 0, $start, $size, 0) ? '' : undef;
+}
+
 sub synced {
 	my ($path) = @_;
 	sysopen my $file, $source . $path, O_RDONLY or return;
@@ -255,6 +267,7 @@ sub answer {
 	return opened_directory($path) if $op eq 'OPENDIR';
 	return list(unpack 'Q2 L', $in) if $op eq 'READDIR';
 	return synced($path) if $op eq 'FSYNC' || $op eq 'FSYNCDIR';
+	return locked($in) if $op eq 'SETLK';
 	return '' if $op eq 'FLUSH';
 	return pack 'Q5 L4 L6', 1 << 20, 1 << 19, 1 << 19, 1 << 20, 1 << 19,
 	    4096, 255, 4096, 0, (0) x 6
@@ -403,8 +416,8 @@ for (;;) {
 	# The two kinds of FORGET, and INTERRUPT, get no answer.
 	next if $code == 2 || $code == 42 || $code == 36;
 	if ($code == 26) {
-		my $init = pack 'L4 S2 L2 S2 L8', 7, 31, 1 << 17, 0, 64, 48,
-		    1 << 17, 1, 0, 0, (0) x 8;
+		my $init = pack 'L4 S2 L2 S2 L8', 7, 31, 1 << 17,
+		    $option{locks} ? 2 : 0, 64, 48, 1 << 17, 1, 0, 0, (0) x 8;
 		syswrite $fuse,
 		    pack('L l Q', 16 + length $init, 0, $r{unique}) . $init;
 		next;

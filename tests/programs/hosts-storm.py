@@ -78,8 +78,11 @@ def deliver(host, store, directory, users):
         number = count * 2 + "ab".index(host)
         user = random.choice(users)
         note(f"tried.{host}", f"{number} {user}")
-        append.STORES[store](f"{directory}/{user}", user, make(number))
-        note(f"taken.{host}", f"{number} {user}")
+        try:
+            append.STORES[store](f"{directory}/{user}", user, make(number))
+            note(f"taken.{host}", f"{number} {user}")
+        except OSError as error:
+            note(f"refused.{host}", f"{number} {error}")
         time.sleep(random.uniform(0, 0.4))
 
 

@@ -1,7 +1,7 @@
 # Listens as systemd does, and executes a command with the socket as its
 # descriptors 0, 1 and 2. "perl listen.pl tcp:ADDRESS COMMAND ..." listens on
-# port 1109. "perl listen.pl unix:PATH COMMAND ..." makes a socket that does not
-# block.
+# port 1109, or on $PORT. "perl listen.pl unix:PATH COMMAND ..." makes a socket
+# that does not block.
 #
 # If $TAKER names a file, first starts a child with the same socket, and writes
 # the child's pid to the file. At SIGUSR1 the child takes one connection, closes
@@ -16,8 +16,8 @@ my ($where, @command) = @ARGV;
 my ($kind, $address) = split /:/, $where, 2;
 my $socket = $kind eq 'unix'
     ? IO::Socket::UNIX->new(Local => $address, Listen => 5)
-    : IO::Socket::IP->new(LocalHost => $address, LocalPort => 1109,
-	Listen => 5, ReuseAddr => 1);
+    : IO::Socket::IP->new(LocalHost => $address,
+	LocalPort => $ENV{PORT} // 1109, Listen => 5, ReuseAddr => 1);
 $socket or die "$where: $@ $!\n";
 $socket->blocking(0) if $kind eq 'unix';
 

@@ -418,6 +418,74 @@ send_much(size_t n)
 	CHECK(io_flush(&io) == 0);
 }
 
+static int looks; /* the number of calls of answer_look */
+
+/* Answers each look with *self. */
+static int
+answer_look(void *self)
+{
+	looks++;
+	return *(int *)self;
+}
+
+/*
+ * The first look in an idle time never ends the connection, because the request
+ * may be old. A client that is not idle is not looked for, and no look follows
+ * one that finds that no request can come.
+ */
+static void
+the_second_look_of_an_idle_time_ends_the_connection(void)
+{
+	int64_t begin = clock_ms();
+	char line[16];
+	int answer = 1;
+	pid_t pid;
+
+	connect_pair(60000);
+	io_allow_takeover(&io, -1, 800);
+	io_look_for_takeover(&io, answer_look, &answer);
+	if ((pid = fork()) == 0) {
+		for (int i = 0; i < 20; i++) {
+			SEND("NOOP\r\n");
+			usleep(20000);
+		}
+		usleep(1300000);
+		SEND("idle\r\n");
+		pause();
+		_exit(0);
+	}
+	for (int i = 0; i < 20; i++)
+		CHECK(io_line(&io, line, sizeof(line)) == 4 && looks == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 4 &&
+	    strcmp(line, "idle") == 0 && looks == 1);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
+	    io.error == IO_TAKEN_OVER && looks == 3);
+	CHECK(clock_ms() - begin >= 3400);
+	disconnect();
+	CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+
+	answer = -1;
+	looks = 0;
+	connect_pair(2500);
+	io_allow_takeover(&io, -1, 0);
+	io_look_for_takeover(&io, answer_look, &answer);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
+	    io.error == IO_TIMEOUT && looks == 1);
+	disconnect();
+
+	/* A wait in many steps is one idle time. */
+	answer = 1;
+	looks = 0;
+	connect_unix();
+	send_much(1000);
+	io_limits(&io, 60000, 60000);
+	io_allow_takeover(&io, -1, 0);
+	io_look_for_takeover(&io, answer_look, &answer);
+	CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_TAKEN_OVER &&
+	    looks == 2);
+	disconnect();
+}
+
 /*
  * Forks a process that becomes the client. Returns the pid in the parent and 0
  * in the child, like fork(2).
@@ -604,6 +672,7 @@ main(void)
 	a_dead_client_acknowledges_nothing();
 	a_wait_sends_first_and_permits_a_takeover();
 	takeover_requests_end_an_idle_connection();
+	the_second_look_of_an_idle_time_ends_the_connection();
 	lines_end_in_lf_or_crlf();
 	long_lines_are_read_to_their_end();
 	a_line_may_come_in_single_bytes();

@@ -5,20 +5,22 @@
  * The tests cover the syntax of lock plans (-l), the spool's group and stale
  * locks. They cover the broker's answers, the locks that the broker keeps, how
  * it touches the dotlock, a session lock that was lost, and a full disk. They
- * cover the symlinks that resolve.c lets root follow. The poll of this test
- * waits 20 ms instead of a minute. While is_full is set, write and pwrite fail
- * as on a full disk.
+ * cover dotlocks that several hosts see, and the symlinks that resolve.c lets
+ * root follow. The poll of this test waits 20 ms instead of a minute. While
+ * is_full is set, write and pwrite fail as on a full disk.
  */
 #include "config.h"
 
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <signal.h>
@@ -61,6 +63,35 @@ __wrap_clock_gettime(clockid_t clock, struct timespec *t)
 
 	if (clock == CLOCK_BOOTTIME && up != 0)
 		t->tv_sec = up;
+	return result;
+}
+
+static bool is_shared;   /* all file systems count as those of a file server */
+static time_t clock_lag; /* of this host's clock, in seconds */
+
+time_t __real_time(time_t *);
+time_t __wrap_time(time_t *);
+
+time_t
+__wrap_time(time_t *to)
+{
+	time_t now = __real_time(NULL) - clock_lag;
+
+	if (to != NULL)
+		*to = now;
+	return now;
+}
+
+int __real_fstatfs(int, struct statfs *);
+int __wrap_fstatfs(int, struct statfs *);
+
+int
+__wrap_fstatfs(int fd, struct statfs *fs)
+{
+	int result = __real_fstatfs(fd, fs);
+
+	if (is_shared)
+		fs->f_type = NFS_SUPER_MAGIC;
 	return result;
 }
 
@@ -581,6 +612,52 @@ identities(void)
 	CHECK(unlink(name) == 0 && close(state) == 0);
 }
 
+/*
+ * If other hosts may see the state directory, a login that finds the session
+ * lock taken leaves a request in a file, which the session finds once. The user
+ * may put anything in the file's place.
+ */
+static void
+requests_of_other_hosts(void)
+{
+	struct lock_session one = { .fd = -1 }, two = { .fd = -1 };
+	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char file[80], name[80];
+	struct stat st;
+
+	snprintf(file, sizeof(file), "%s/takeover", directory);
+	CHECK(lock_session(state, "a@B", &one) == 0);
+	CHECK(lock_session_look(&one) == -1);
+	CHECK(lock_session(state, "a@B", &two) == -1 && errno == EAGAIN &&
+	    stat(file, &st) == -1);
+	is_shared = true;
+	CHECK(lock_session_look(&one) == 0);
+	/* Only a login of the same principal asks. */
+	CHECK(lock_session(state, "b@B", &two) == -1 && errno == EAGAIN &&
+	    stat(file, &st) == -1);
+	CHECK(lock_session(state, "a@B", &two) == -1 && errno == EAGAIN &&
+	    stat(file, &st) == 0 && (st.st_mode & 0777) == 0600);
+	CHECK(lock_session_look(&one) == 1 && lock_session_look(&one) == 0);
+	CHECK(lock_session(state, "a@B", &two) == -1 &&
+	    lock_session_look(&one) == 1);
+	CHECK(*lines == 0);
+	CHECK(unlink(file) == 0 && lock_session_look(&one) == 0);
+	CHECK(mkfifo(file, 0600) == 0 && lock_session_look(&one) == 0);
+	CHECK(unlink(file) == 0 && symlink("/dev/zero", file) == 0 &&
+	    lock_session_look(&one) == 0);
+	CHECK(unlink(file) == 0 && mkdir(file, 0700) == 0 &&
+	    lock_session_look(&one) == 0);
+	CHECK(lock_session(state, "a@B", &two) == -1 && errno == EAGAIN &&
+	    *lines > 0);
+	is_shared = false, *lines = 0;
+	lock_session_release(&one);
+	CHECK(rmdir(file) == 0);
+	snprintf(name, sizeof(name), "%s/yield", directory);
+	CHECK(unlink(name) == 0);
+	snprintf(name, sizeof(name), "%s/session", directory);
+	CHECK(unlink(name) == 0 && close(state) == 0);
+}
+
 /* Writes a dotlock of n bytes that was touched age seconds ago. */
 static void
 put_dotlock(const char *text, size_t n, int age)
@@ -592,7 +669,8 @@ put_dotlock(const char *text, size_t n, int age)
 	CHECK((fd = open(dotlock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
 		   0600)) != -1);
 	CHECK(write(fd, text, n) == (ssize_t)n);
-	times[0] = times[1] = (struct timespec){ .tv_sec = time(NULL) - age };
+	times[0] = times[1] =
+	    (struct timespec){ .tv_sec = __real_time(NULL) - age };
 	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
 }
 
@@ -751,6 +829,89 @@ stale_locks(void)
 	up = 140;
 	CHECK(!is_removed(text, n, 130, EAGAIN) && is_removed(text, n, 150, 0));
 	up = 0;
+}
+
+/*
+ * On a file system that other hosts see, a pid of another program may be that
+ * of a process of another host. So only the age decides, unless the lock names
+ * this host.
+ */
+static void
+shared_locks_of_others(void)
+{
+	char living[16], text[128], host[HOST_NAME_MAX + 1];
+	const int old = 360, fresh = 240;
+
+	CHECK(gethostname(host, sizeof(host)) == 0);
+	snprintf(living, sizeof(living), "%d\n", getpid());
+	CHECK(!is_removed(living, strlen(living), old, EAGAIN));
+	snprintf(text, sizeof(text), "%d:%s.other\n", getpid(), host);
+	CHECK(is_removed(text, strlen(text), old, 0));
+	is_shared = true;
+	CHECK(is_removed(living, strlen(living), old, 0) &&
+	    !is_removed(living, strlen(living), fresh, EAGAIN));
+	CHECK(is_removed(text, strlen(text), old, 0) &&
+	    !is_removed(text, strlen(text), fresh, EAGAIN));
+	snprintf(text, sizeof(text), "%d:%s\n", getpid(), host);
+	CHECK(!is_removed(text, strlen(text), old, EAGAIN));
+	/*
+	 * The file server's clock decides, and not this host's clock, which is
+	 * ten minutes slow or fast here.
+	 */
+	clock_lag = 600;
+	CHECK(is_removed(living, strlen(living), old, 0) &&
+	    !is_removed(living, strlen(living), fresh, EAGAIN));
+	clock_lag = -600;
+	CHECK(is_removed(living, strlen(living), old, 0) &&
+	    !is_removed(living, strlen(living), fresh, EAGAIN));
+	clock_lag = 0;
+	is_shared = false;
+}
+
+/*
+ * On such a file system the first line of kpopd's dotlock contains no pid for
+ * other programs, and the dotlock of a dead broker of another host is removed
+ * when the broker has missed two touches and no process holds the kernel lock.
+ */
+static void
+shared_locks_of_brokers(void)
+{
+	char ours[128], text[300], other[310];
+	const int touched = 30, missed = 45, old = 360;
+	struct stat st;
+	pid_t pid;
+	int channel, fd;
+	ssize_t size;
+	size_t n;
+
+	is_shared = true;
+	channel = start_broker(spool, -1, &pid);
+	CHECK(ask(channel, 'L') == 0 &&
+	    (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
+	CHECK((size = read(fd, text, sizeof(text) - 1)) > 0 && close(fd) == 0);
+	n = (size_t)size;
+	text[n] = '\0';
+	end_broker(channel, pid);
+	snprintf(ours, sizeof(ours), " %d\n", (int)pid);
+	CHECK(atoi(text) == 0 && strncmp(text, "0\n", 2) == 0 &&
+	    strcmp(strrchr(text, ' '), ours) == 0);
+	/* The broker has ended, and its pid is known on this host. */
+	CHECK(is_removed(text, n, 0, 0));
+	snprintf(other, sizeof(other), "0\nx%s", text + 2);
+	n = strlen(other);
+	CHECK(!is_removed(other, n, touched, EAGAIN) &&
+	    is_removed(other, n, missed, 0));
+	CHECK(is_held_while_locked(other, n, missed));
+	/* A kernel lock does not protect a lock that is five minutes old. */
+	put_dotlock(other, n, old);
+	CHECK((fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 &&
+	    take_lock(fd, F_WRLCK) == 0);
+	channel = start_broker(spool, -1, &pid);
+	CHECK(ask(channel, 'L') == 0);
+	end_broker(channel, pid);
+	CHECK(close(fd) == 0 && stat(dotlock, &st) == -1);
+	is_shared = false;
+	CHECK(!is_removed(other, n, missed, EAGAIN));
 }
 
 /*
@@ -926,7 +1087,10 @@ main(void)
 	take_over();
 	lost_session_lock();
 	identities();
+	requests_of_other_hosts();
 	stale_locks();
+	shared_locks_of_others();
+	shared_locks_of_brokers();
 	half_written();
 	owners();
 	obstacles();

@@ -35,13 +35,18 @@ struct slot {
 	uint32_t ctime, stored;
 };
 
-static char state[] = "/tmp/kpopd-replay.XXXXXX";
+static char on_disk[] = "/tmp/kpopd-replay.XXXXXX";
+/* Here O_DSYNC takes no time. */
+static char in_memory[] = "/dev/shm/kpopd-replay.XXXXXX";
+static char *state = on_disk;
+static bool is_shared;
 static time_t wall = START;
 static unsigned written, fail_at;
 
 ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at);
 time_t __wrap_time(time_t *t);
+bool __wrap_volume_is_shared(int fd);
 
 /* The call whose number is fail_at fails. */
 ssize_t
@@ -52,6 +57,13 @@ __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 		return -1;
 	}
 	return __real_pwrite(fd, p, n, at);
+}
+
+bool
+__wrap_volume_is_shared(int fd)
+{
+	(void)fd;
+	return is_shared;
 }
 
 time_t
@@ -685,9 +697,114 @@ a_longer_skew_begins_anew(void)
 	CHECK(st.st_blocks * 512 < REPLAY_SIZE + (1 << 20));
 }
 
+/* The time of another host, which was started at another time. */
+enum { OTHER_BOOT = 77 };
+
+/*
+ * A host whose clock is ahead or behind by the skew discards no record of an
+ * authenticator that another host still accepts, even if the table is full.
+ * `apart` is how far the clock of the host that needs slots is ahead.
+ */
+static void
+clocks_discard_nothing(int64_t apart, int64_t fast)
+{
+	static const int64_t times[] = { 1, SKEW + 1, 2 * SKEW };
+	struct replay *r = make_cache(SKEW);
+
+	CHECK(record(r, "alice", 1, START + fast, START, BOOT) == REPLAY_NEW);
+	/* Both hosts may reuse these slots, but alice's is the oldest. */
+	fill(START + 5 * SKEW, UINT32_MAX);
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		log_in_many(r, 10 + i * 100000, 3 * REPLAY_BUCKETS,
+		    START + times[i] + apart, OTHER_BOOT + times[i]);
+		CHECK(record(r, "alice", 1, START + fast, START + times[i],
+			  BOOT + times[i]) != REPLAY_NEW);
+	}
+}
+
+static void
+hosts_whose_clocks_differ_keep_records(void)
+{
+	clocks_discard_nothing(SKEW, SKEW);
+	clocks_discard_nothing(-SKEW, SKEW);
+	clocks_discard_nothing(SKEW, 0);
+}
+
+/*
+ * The logins of a principal on all hosts count together, also at the moment in
+ * which the clock of one host is in the next epoch.
+ */
+static void
+hosts_count_together(void)
+{
+	static const struct {
+		uint32_t epoch;
+		uint16_t now, before;
+	} cell = { START / (2 * SKEW) + 1, REPLAY_MOST - 5, 0 };
+	struct replay *r = make_cache(SKEW);
+	int fd = open(file(), O_RDWR | O_CLOEXEC);
+	unsigned accepted = 0;
+
+	for (off_t i = 0; i < REPLAY_ROWS * REPLAY_COLUMNS; i++)
+		CHECK(__real_pwrite(fd, &cell, sizeof(cell),
+			  REPLAY_HEAD + i * REPLAY_COUNTER) == sizeof(cell));
+	close(fd);
+	for (uint64_t n = 0; n < 20; n++)
+		accepted += n % 2 == 0 ?
+		    record(r, "mallory", n, START, START, BOOT) == REPLAY_NEW :
+		    record(r, "mallory", n, START - 10, START - 10,
+			OTHER_BOOT) == REPLAY_NEW;
+	CHECK(accepted == 5);
+}
+
+/* A host whose clock is behind does not repair a file that is sound. */
+static void
+a_clock_behind_repairs_nothing(void)
+{
+	struct replay *r;
+
+	unlink(file());
+	wall = START + SKEW;
+	CHECK(replay_open(state, SKEW, soon()) != NULL);
+	wall = START;
+	CHECK((r = replay_open(state, SKEW, soon())) != NULL);
+	CHECK(record(r, "alice", 1, START, START, OTHER_BOOT) ==
+	    REPLAY_EARLIER);
+}
+
+/*
+ * The tests of a file that hosts share. They are left out where a file in
+ * memory cannot be read directly.
+ */
+static void
+several_hosts(void)
+{
+	int fd;
+
+	state = in_memory;
+	if (mkdtemp(state) == NULL)
+		return;
+	is_shared = true;
+	fd = open(file(), O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+	unlink(file());
+	if (fd != -1) {
+		close(fd);
+		hosts_whose_clocks_differ_keep_records();
+		hosts_count_together();
+		a_clock_behind_repairs_nothing();
+		processes_share_the_file();
+		a_failed_write_refuses();
+		unlink(file());
+	}
+	CHECK(rmdir(state) == 0);
+	is_shared = false;
+	state = on_disk;
+}
+
 int
 main(void)
 {
+	several_hosts();
 	CHECK(mkdtemp(state) != NULL);
 	an_authenticator_is_accepted_once();
 	a_full_table_keeps_it();
