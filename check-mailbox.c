@@ -25,6 +25,7 @@
 #include "check.h"
 #include "check-mend.h"
 #include "check-quote.h"
+#include "check-volume.h"
 #include "check-way.h"
 #include "maildrop.h"
 #include "maildrop-state.h"
@@ -492,6 +493,7 @@ look_at_mailbox(struct check *c)
 	else if (!is_absent || access(mailbox, F_OK) == 0)
 		report_usable(c);
 	check_directories(c, mailbox, "the mailbox");
+	check_volume(c, "mailbox", directory);
 }
 
 /*

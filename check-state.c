@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "check-quote.h"
+#include "check-volume.h"
 #include "check.h"
 #include "path.h"
 #include "replay-cache.h"
@@ -420,6 +421,7 @@ check_state_below(struct check *c, const char *above)
 		    "has served before, this is not its -d");
 	check_state_writable(c, at);
 	check_state_permanence(c, at);
+	check_volume(c, "state", at);
 	check_state_room(c, at);
 	if (is_there)
 		check_all_entries(c);

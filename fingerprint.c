@@ -14,12 +14,11 @@
 #include "config.h"
 
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
-#include <linux/magic.h>
 #include <time.h>
 
 #include "fingerprint.h"
+#include "volume.h"
 
 #define NS_PER_S INT64_C(1000000000)
 /*
@@ -27,57 +26,37 @@
  * times from this machine's clock.
  */
 #define TICKS_NS (4 * NS_PER_S / 100)
+/* For other local file systems: FAT has times in steps of two seconds. */
+#define COARSE_NS (60 * NS_PER_S)
 /*
- * For all other file systems, because FAT has times in steps of two seconds,
- * and a file server's clock may be wrong.
+ * For shared file systems. The host that made the last change may have another
+ * clock. Kerberos permits each clock to be wrong by five minutes, so two clocks
+ * may differ by ten.
  */
-#define UNKNOWN_NS (60 * NS_PER_S)
+#define SHARED_NS (11 * 60 * NS_PER_S)
 
 /*
  * Returns how old the last change of a file must be, in ns, for a stable
  * fingerprint. This depends on the file system of fd.
  */
 static int64_t
-ask_stable_age(int fd)
+stable_age(int fd, dev_t device)
 {
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) == -1)
-		return UNKNOWN_NS;
-	switch ((unsigned long)fs.f_type) {
-	case EXT4_SUPER_MAGIC:
-	case XFS_SUPER_MAGIC:
-	case BTRFS_SUPER_MAGIC:
-	case F2FS_SUPER_MAGIC:
-	case TMPFS_MAGIC:
+	switch (volume_of(fd, device)) {
+	case VOLUME_LOCAL:
 		return TICKS_NS;
+	case VOLUME_COARSE:
+		return COARSE_NS;
 	default:
-		return UNKNOWN_NS;
+		return SHARED_NS;
 	}
 }
 
-/*
- * Does what ask_stable_age does, but keeps the answer for the last device,
- * because a session takes thousands of fingerprints on one device.
- */
-static int64_t
-stable_age(int fd, uint64_t device)
-{
-	static uint64_t asked;
-	static int64_t answer = -1;
-
-	if (answer == -1 || device != asked) {
-		answer = ask_stable_age(fd);
-		asked = device;
-	}
-	return answer;
-}
-
-/* Copies the result of fstat; stable is 0. */
+/* Copies the result of fstat for fd; stable is 0. */
 static void
-copy_status(struct fingerprint *s, const struct stat *st)
+copy_status(struct fingerprint *s, const struct stat *st, int fd)
 {
-	*s = (struct fingerprint){ .device = st->st_dev,
+	*s = (struct fingerprint){ .device = volume_device(fd, st),
 		.inode = st->st_ino,
 		.size = st->st_size,
 		.mtime = st->st_mtim.tv_sec,
@@ -93,7 +72,7 @@ fingerprint_look(struct fingerprint *s, int fd)
 
 	if (fstat(fd, &st) == -1)
 		return -1;
-	copy_status(s, &st);
+	copy_status(s, &st, fd);
 	return 0;
 }
 
@@ -106,17 +85,17 @@ fingerprint_take_stat(struct fingerprint *s, struct stat *st, int fd)
 	if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == -1 ||
 	    fstat(fd, st) == -1)
 		return -1;
-	copy_status(s, st);
+	copy_status(s, st, fd);
 	changed = s->mtime * NS_PER_S + s->mtime_ns;
 	if (changed < s->ctime * NS_PER_S + s->ctime_ns)
 		changed = s->ctime * NS_PER_S + s->ctime_ns;
-	needed = stable_age(fd, s->device);
+	needed = stable_age(fd, st->st_dev);
 	/*
 	 * The file system may have times in whole seconds, as ext4 with small
 	 * inodes has.
 	 */
-	if (s->mtime_ns == 0 && s->ctime_ns == 0)
-		needed = UNKNOWN_NS;
+	if (s->mtime_ns == 0 && s->ctime_ns == 0 && needed < COARSE_NS)
+		needed = COARSE_NS;
 	s->stable = fingerprint_ns(&now) - changed > needed;
 	return 0;
 }
@@ -135,12 +114,18 @@ fingerprint_put(struct fingerprint *s, int fd)
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 	struct stat st;
 
+	/*
+	 * A host whose clock is behind ours could change the file again without
+	 * a change of its times: GlusterFS never sets them back for a write.
+	 */
+	if (volume_is_shared(fd))
+		return fingerprint_look(s, fd);
 	if (clock_gettime(CLOCK_REALTIME, &times[1]) == -1)
 		return -1;
 	times[1].tv_nsec |= 1;
 	if (futimens(fd, times) == -1 || fstat(fd, &st) == -1)
 		return -1;
-	copy_status(s, &st);
+	copy_status(s, &st, fd);
 	/*
 	 * The mtime is now a time of the finer clock. A later write sets the
 	 * mtime to the beginning of a tick, so it cannot set the same mtime.

@@ -30,6 +30,9 @@
  *	- If a record replaces another one, both versions look valid. Therefore
  *	  in this case the blocks are synced before the header is written.
  *
+ * On a shared file system a list is never changed in place. It is written to a
+ * new file, which is synced, so that other hosts read all of it or none.
+ *
  * A few blocks are read at a time. The file is not mapped, because the user
  * could truncate it during the session, which would raise SIGBUS. Also, mapped
  * pages that are not on the disk yet count as memory of the session. A list
@@ -53,6 +56,7 @@
 #include "file.h"
 #include "index.h"
 #include "log.h"
+#include "volume.h"
 
 #define NAME "index"
 #define TEMPORARY "index.tmp"
@@ -162,8 +166,8 @@ index_load(int state, const char *kind)
 	struct header h;
 	struct index *x;
 	struct stat st;
-	int fd =
-	    openat(state, NAME, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int fd = volume_open(state, NAME,
+	    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd == -1)
 		return NULL;
@@ -190,6 +194,12 @@ size_t
 index_record_size(const struct index *x)
 {
 	return (size_t)x->h.record;
+}
+
+bool
+index_is_in_memory(const struct index *x)
+{
+	return x->fd == -1;
 }
 
 const void *
@@ -321,6 +331,19 @@ index_detach(struct index *x)
 }
 
 /*
+ * Continues in memory if other hosts may change the file. The next save then
+ * writes a new file. Otherwise the client of the file system could still pass
+ * blocks of this session to the server when a session of another host already
+ * writes to the same file.
+ */
+static void
+leave_shared_file(struct index *x)
+{
+	if (x->fd != -1 && volume_is_shared(x->fd))
+		move_to_memory(x);
+}
+
+/*
  * Removes the file, because a block is damaged, or because a failed write may
  * have changed the file in part. Continues in memory.
  */
@@ -365,6 +388,7 @@ void
 index_put(struct index *x, size_t i, const void *record)
 {
 	empty_window(x);
+	leave_shared_file(x);
 	if (x->fd != -1 && put_in_file(x, i, record) == -1)
 		leave_file(x);
 	if (x->fd == -1) {
@@ -415,6 +439,7 @@ move_to_file(struct index *x)
 		return -1;
 	if (file_write(fd, x->blocks, n * BLOCK, BLOCK) == -1 ||
 	    write_header(fd, &x->h) == -1 ||
+	    (volume_is_shared(fd) && fsync(fd) == -1) ||
 	    renameat(x->state, TEMPORARY, x->state, NAME) == -1) {
 		unlinkat(x->state, TEMPORARY, 0);
 		close(fd);
@@ -434,6 +459,7 @@ index_save(struct index *x, const void *note, size_t n)
 	memset(x->h.note, 0, sizeof(x->h.note));
 	memcpy(x->h.note, note, n);
 	x->h.hash = hash_header(&x->h);
+	leave_shared_file(x);
 	if (x->fd == -1) {
 		if (move_to_file(x) == -1)
 			index_discard(x->state);

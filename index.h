@@ -50,6 +50,12 @@ const void *index_get(struct index *x, size_t i);
 void index_put(struct index *x, size_t i, const void *record);
 
 /*
+ * Returns true if the records are only in memory, so that index_put changes no
+ * file.
+ */
+bool index_is_in_memory(const struct index *x);
+
+/*
  * Continues with a copy of the records in memory. The file stays as it is, and
  * index_put no longer changes it.
  */

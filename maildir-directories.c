@@ -15,6 +15,7 @@
 
 #include "log.h"
 #include "maildir-directories.h"
+#include "volume.h"
 
 static const char *const directory_names[NAMES_DIRECTORIES] = { "new", "cur" };
 
@@ -84,28 +85,39 @@ make_directories(const struct store_place *place)
 	return DROP_OK;
 }
 
-/*
- * Returns true if the directory with the status st has another identity than
- * *then.
- */
-static bool
-is_another(const struct stat *st, const struct identity *then)
+/* Stores the identity of an open directory. Returns 0, or -1 with errno. */
+static int
+identify_one(int fd, struct identity *identity)
 {
-	return st->st_dev != then->device || st->st_ino != then->inode;
+	struct stat st;
+
+	if (fstat(fd, &st) == -1)
+		return -1;
+	*identity = (struct identity){ volume_device(fd, &st), st.st_ino };
+	return 0;
+}
+
+/* Returns true if the open directory has another identity than *then. */
+static bool
+is_another(int fd, const struct identity *then)
+{
+	struct identity now;
+
+	return identify_one(fd, &now) == 0 &&
+	    (now.device != then->device || now.inode != then->inode);
 }
 
 bool
 directories_have_vanished(const struct note *note,
     const struct store_place *place)
 {
-	struct stat directory, top, st;
 	char name[NAME_MAX + 8];
+	struct stat st;
+	bool answer;
+	int top;
 
-	if (note->top.inode == 0 || fstat(place->dir, &directory) == -1)
+	if (note->top.inode == 0)
 		return false;
-	if (fstatat(place->dir, place->name, &top, 0) == -1)
-		return errno == ENOENT &&
-		    is_another(&directory, &note->directory);
 	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
 		snprintf(name, sizeof(name), "%s/%s", place->name,
 		    directory_names[i]);
@@ -113,8 +125,14 @@ directories_have_vanished(const struct note *note,
 		    errno != ENOENT)
 			return false;
 	}
-	return is_another(&directory, &note->directory) ||
-	    is_another(&top, &note->top);
+	top = openat(place->dir, place->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (top == -1)
+		return errno == ENOENT &&
+		    is_another(place->dir, &note->directory);
+	answer = is_another(place->dir, &note->directory) ||
+	    is_another(top, &note->top);
+	close(top);
+	return answer;
 }
 
 /*
@@ -124,15 +142,9 @@ directories_have_vanished(const struct note *note,
 static int
 identify(struct maildir *m, int directory, int top)
 {
-	struct stat st;
-
-	if (fstat(directory, &st) == -1)
+	if (identify_one(directory, &m->directory) == -1)
 		return -1;
-	m->directory = (struct identity){ st.st_dev, st.st_ino };
-	if (fstat(top, &st) == -1)
-		return -1;
-	m->top = (struct identity){ st.st_dev, st.st_ino };
-	return 0;
+	return identify_one(top, &m->top);
 }
 
 enum drop_error

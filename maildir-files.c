@@ -19,6 +19,7 @@
 
 #include "maildir-files.h"
 #include "mbox-lines.h"
+#include "volume.h"
 
 #define PIECE ((size_t)256 << 10) /* bytes read at a time */
 
@@ -127,8 +128,15 @@ files_locate(struct maildir *m, const struct record *r, struct location *where)
 static int
 open_name(int dir, const char *name)
 {
-	return openat(dir, name,
+	int fd = openat(dir, name,
 	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd != -1)
+		volume_forget(fd);
+	/* Another host has renamed or removed the file. */
+	else if (errno == ESTALE)
+		errno = ENOENT;
+	return fd;
 }
 
 /*
@@ -179,8 +187,8 @@ files_open(struct maildir *m, const struct record *r, struct location *where)
 		if ((fd = open_name(where->dir, where->name)) == -1 &&
 		    errno != ENOENT)
 			return -1;
-		if (fd != -1 && fstat(fd, &where->st) == 0 &&
-		    where->st.st_ino == r->inode)
+		if (fd != -1 && volume_ask(fd) == 0 &&
+		    fstat(fd, &where->st) == 0 && where->st.st_ino == r->inode)
 			return fd;
 		if (fd != -1)
 			close(fd);

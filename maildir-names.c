@@ -26,8 +26,9 @@
 #include <unistd.h>
 
 #include "file.h"
-#include "maildir-names.h"
 #include "log.h"
+#include "maildir-names.h"
+#include "volume.h"
 
 /*
  * names_insist stops after this many passes or this time. Files that are still
@@ -236,12 +237,27 @@ take_fingerprints(const int dirs[NAMES_DIRECTORIES],
 	}
 }
 
+/*
+ * Makes take_fingerprints return what the directories are now. Returns 0, or -1
+ * with errno.
+ */
+static int
+ask_directories(const int dirs[NAMES_DIRECTORIES], int (*ask)(int))
+{
+	for (int i = 0; i < NAMES_DIRECTORIES; i++)
+		if (dirs[i] != -1 && ask(dirs[i]) == -1)
+			return -1;
+	return 0;
+}
+
 bool
 names_is_current(const int dirs[NAMES_DIRECTORIES],
     const struct fingerprint seen[NAMES_DIRECTORIES])
 {
 	struct fingerprint now[NAMES_DIRECTORIES];
 
+	if (ask_directories(dirs, volume_ask_directory) == -1)
+		return false;
 	take_fingerprints(dirs, now);
 	return fingerprint_matches(&seen[0], &now[0]) &&
 	    fingerprint_matches(&seen[1], &now[1]);
@@ -253,20 +269,29 @@ names_is_proven(const struct names *l)
 	return l->seen[0].stable == 1 && l->seen[1].stable == 1;
 }
 
+/* Logs errno. Returns DROP_FAILED. */
+static enum drop_error
+fail_to_read(void)
+{
+	log_failed("reading the Maildir");
+	return DROP_FAILED;
+}
+
 enum drop_error
 names_read(struct names *l, const int dirs[NAMES_DIRECTORIES])
 {
 	struct fingerprint now[NAMES_DIRECTORIES];
 
 	reserve_entry(l, 1);
+	if (ask_directories(dirs, volume_ask) == -1)
+		return fail_to_read();
 	take_fingerprints(dirs, l->seen);
 	l->count = l->used = l->skipped = l->longest = 0;
-	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
-		if (dirs[i] == -1 || list_directory(l, dirs[i], i) == 0)
-			continue;
-		log_failed("reading the Maildir");
-		return DROP_FAILED;
-	}
+	for (int i = 0; i < NAMES_DIRECTORIES; i++)
+		if (dirs[i] != -1 && list_directory(l, dirs[i], i) == -1)
+			return fail_to_read();
+	if (ask_directories(dirs, volume_ask) == -1)
+		return fail_to_read();
 	take_fingerprints(dirs, now);
 	if (!fingerprint_matches(&l->seen[0], &now[0]) ||
 	    !fingerprint_matches(&l->seen[1], &now[1]))

@@ -70,12 +70,15 @@ put_distrusted(struct maildir *m, size_t i, const struct record *r)
 {
 	struct note note = m->note;
 
+	note.seen[0].stable = 0;
 	if (!m->is_distrusted) {
-		note.seen[0].stable = 0;
 		index_save(m->list, &note, sizeof(note));
 		m->is_distrusted = true;
 	}
 	index_put(m->list, i, r);
+	/* On a shared file system the record is only in memory now. */
+	if (index_is_in_memory(m->list))
+		index_save(m->list, &note, sizeof(note));
 }
 
 void

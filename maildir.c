@@ -34,6 +34,7 @@
 #include "maildir-records.h"
 #include "maildir-remove.h"
 #include "maildir-uidlist.h"
+#include "volume.h"
 
 /*
  * The number of passes over the names that a session may make to search for
@@ -201,6 +202,9 @@ maildir_is_unchanged(void *box, size_t i)
 	struct stat st;
 
 	(void)i;
+	/* A message that was removed meanwhile has not changed. */
+	if (volume_ask(m->fd) == -1 && errno != ESTALE)
+		return false;
 	return fstat(m->fd, &st) == 0 && st.st_size == m->fetched.st_size &&
 	    fingerprint_ns(&st.st_mtim) == fingerprint_ns(&m->fetched.st_mtim);
 }

@@ -27,6 +27,7 @@
 #include "maildrop-state.h"
 #include "path.h"
 #include "store.h"
+#include "volume.h"
 
 /* Bytes of the name of a state directory with its NUL. */
 #define OWN_NAME (STORE_NAME + 1 + UIDL_HASH_TEXT + 1)
@@ -304,21 +305,23 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 
 /*
  * Takes the lock that is the same for all paths to one mailbox. The lock
- * depends only on the device and inode of the mailbox's directory, and on the
- * mailbox's name in this directory.
+ * depends only on the file system and inode of the mailbox's directory, and on
+ * the mailbox's name in this directory. All hosts compute the same lock.
  */
 static enum drop_error
 lock_identity(const struct store_place *place, int user,
     struct lock_session *lock)
 {
 	struct log_text shown;
-	struct stat st;
 	XXH3_state_t hash;
+	uint64_t device;
+	struct stat st;
 
 	if (fstat(place->dir, &st) == -1)
 		fatal("fstat of the mailbox directory");
+	device = volume_device(place->dir, &st);
 	XXH3_64bits_reset(&hash);
-	XXH3_64bits_update(&hash, &st.st_dev, sizeof(st.st_dev));
+	XXH3_64bits_update(&hash, &device, sizeof(device));
 	XXH3_64bits_update(&hash, &st.st_ino, sizeof(st.st_ino));
 	XXH3_64bits_update(&hash, place->name, strlen(place->name));
 	if (lock_session_identity(user, XXH3_64bits_digest(&hash), lock) == 0)

@@ -42,6 +42,7 @@
 #include "mbox-cache.h"
 #include "mbox-number.h"
 #include "store.h"
+#include "volume.h"
 
 #define KIND "mbox   4"
 #define KIND_QUOTED "mboxo  4"
@@ -125,7 +126,7 @@ cache_is_elsewhere(const struct list *l)
 	return l->note.directory_inode != 0 && l->source.dir != -1 &&
 	    fstat(l->source.dir, &st) == 0 &&
 	    (st.st_ino != l->note.directory_inode ||
-		st.st_dev != l->note.directory_device);
+		volume_device(l->source.dir, &st) != l->note.directory_device);
 }
 
 /* Writes the list to the state directory, unless source.state is -1. */
@@ -139,7 +140,7 @@ save_list(struct list *l)
 	l->note.directory_inode = 0;
 	if (l->source.dir != -1 && fstat(l->source.dir, &st) == 0) {
 		l->note.directory_inode = st.st_ino;
-		l->note.directory_device = st.st_dev;
+		l->note.directory_device = volume_device(l->source.dir, &st);
 	}
 	index_save(l->index, &l->note, sizeof(l->note));
 }

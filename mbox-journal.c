@@ -98,6 +98,7 @@
 #include "file.h"
 #include "log.h"
 #include "mbox-journal.h"
+#include "volume.h"
 
 #define MAGIC "kpopd j2"
 #define MAGIC_1 "kpopd j1"       /* version 1: without a witness */
@@ -372,8 +373,8 @@ journal_open(int state, const char *name, struct journal *j)
 	uint8_t tail[SHA256_DIGEST_LENGTH];
 	struct stat st;
 
-	j->fd =
-	    openat(state, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	j->fd = volume_open(state, name,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (j->fd == -1 && (errno == ELOOP || errno == ENXIO))
 		return JOURNAL_DAMAGED;
 	if (j->fd == -1 || fstat(j->fd, &st) == -1)
@@ -398,12 +399,30 @@ journal_open(int state, const char *name, struct journal *j)
 	return 0;
 }
 
-/* Of the errors, only ENOENT proves that the file is absent. */
+/*
+ * Of the errors, only ENOENT proves that the file is absent. On a shared file
+ * system the kernel and the client may remember that a name is absent, so only
+ * a listing proves it.
+ */
+bool
+journal_any_may_exist(int state, const char *const names[])
+{
+	if (volume_is_shared(state))
+		return volume_lists(state, names) != 0;
+	for (size_t i = 0; names[i] != NULL; i++)
+		if (faccessat(state, names[i], F_OK, AT_SYMLINK_NOFOLLOW) ==
+			0 ||
+		    errno != ENOENT)
+			return true;
+	return false;
+}
+
 bool
 journal_may_exist(int state, const char *name)
 {
-	return faccessat(state, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-	    errno != ENOENT;
+	const char *const names[] = { name, NULL };
+
+	return journal_any_may_exist(state, names);
 }
 
 /*

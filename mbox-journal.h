@@ -127,8 +127,12 @@ enum journal_match journal_match_written(const struct journal_box *b,
     const struct journal_head *h, const struct stat *st);
 
 /*
- * Returns false only if the state directory certainly has no file of this name.
+ * Returns false only if the state directory certainly has no file of these
+ * names; the list ends with NULL.
  */
+bool journal_any_may_exist(int state, const char *const names[]);
+
+/* Does what journal_any_may_exist does, for one name. */
 bool journal_may_exist(int state, const char *name);
 
 /* Sync the state directory or the mailbox. Each returns 0, or -1 (logged). */

@@ -7,7 +7,9 @@
  * mbox-journal.c). mbox-redo.c does the other steps. Until the removal is
  * decided, the mailbox is not changed.
  *
- * If no byte is kept, the file is truncated without a journal. If only the end
+ * If no byte is kept, the file is truncated without a journal, unless other
+ * hosts may change the file system: writing the marker makes the server report
+ * mail of another host that no earlier call has reported. If only the end
  * of the file is removed and no journal can be made, for example because the
  * disk is full, the file is also truncated without a journal. A power failure
  * during this truncation may leave remains of removed messages at the end of
@@ -23,6 +25,7 @@
 #include "log.h"
 #include "mbox-ranges.h"
 #include "mbox-redo.h"
+#include "volume.h"
 
 static enum ranges_result
 truncate_without_journal(int fd, off_t size)
@@ -120,7 +123,7 @@ ranges_remove(const struct journal_box *b, const struct range *ranges, size_t n)
 	check_ranges(ranges, n, st.st_size);
 	for (size_t i = 0; i < n; i++)
 		removed += ranges[i].to - ranges[i].from;
-	if (removed == st.st_size)
+	if (removed == st.st_size && !volume_is_shared(b->fd))
 		return truncate_without_journal(b->fd, 0);
 	result = decide_removal(b, ranges, n, st.st_size);
 	if (result == RANGES_KEPT && ranges[0].from + removed == st.st_size)

@@ -337,9 +337,10 @@ redo_recover(const struct journal_box *b)
 bool
 redo_is_pending(int state)
 {
-	return journal_may_exist(state, JOURNAL_DECIDED) ||
-	    journal_may_exist(state, JOURNAL_WRITTEN) ||
-	    journal_may_exist(state, JOURNAL_TEMPORARY);
+	static const char *const names[] = { JOURNAL_DECIDED, JOURNAL_WRITTEN,
+		JOURNAL_TEMPORARY, NULL };
+
+	return journal_any_may_exist(state, names);
 }
 
 /* Moves one journal between state directories. Returns 0, or -1 (logged). */

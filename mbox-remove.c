@@ -167,6 +167,13 @@ find_anywhere(struct mbox *m, const unsigned char *marks, struct range *ranges,
 	return 0;
 }
 
+static void
+log_replaced(void)
+{
+	log_failed_at(LOG_WARNING, "another program replaced the mailbox",
+	    "removing messages");
+}
+
 /* Does what remove_marked does, in the locked mailbox. */
 static enum drop_error
 remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
@@ -185,9 +192,7 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 		return DROP_FAILED;
 	}
 	if (same == 0) {
-		log_failed_at(LOG_WARNING,
-		    "another program replaced the mailbox",
-		    "removing messages");
+		log_replaced();
 		return DROP_CHANGED;
 	}
 	ranges = reallocarray(NULL, m->list.count, sizeof(*ranges));
@@ -249,7 +254,9 @@ remove_marked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	if (spool_is_unchanged(m))
 		cache_number(&m->list, &m->listed);
 	repair_before_removal(m, marks);
-	if ((error = spool_lock(m, true)) != DROP_OK)
+	if ((error = spool_lock(m, true)) == DROP_CHANGED)
+		log_replaced();
+	if (error != DROP_OK)
 		return error;
 	m->is_removing = true;
 	error = remove_locked(m, marks, removed);

@@ -19,6 +19,7 @@
 #include "lock-spool.h"
 #include "log.h"
 #include "mbox-spool.h"
+#include "volume.h"
 
 #define TRIES 5 /* attempts if the spool is replaced meanwhile */
 
@@ -71,7 +72,7 @@ spool_open(struct mbox *m)
 {
 	struct stat st;
 
-	m->fd = openat(m->place.dir, m->place.name,
+	m->fd = volume_open(m->place.dir, m->place.name,
 	    (m->place.read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK |
 		O_NOCTTY | O_CLOEXEC | O_NOATIME);
 	if (m->fd == -1)
@@ -103,11 +104,22 @@ spool_is_same_file(const struct mbox *m)
 enum drop_error
 spool_lock(const struct mbox *m, bool to_write)
 {
-	if (lock_spool(m->place.locks, m->fd, to_write) == 0)
+	enum drop_error error;
+
+	if (lock_spool(m->place.locks, m->fd, to_write) == -1) {
+		error = errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
+		log_failed_at(error == DROP_BUSY ? LOG_NOTICE : LOG_ERR, NULL,
+		    "locking the mailbox");
+		return error;
+	}
+	if (volume_ask(m->fd) == 0)
 		return DROP_OK;
-	log_failed_at(errno == EAGAIN ? LOG_NOTICE : LOG_ERR, NULL,
-	    "locking the mailbox");
-	return errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
+	error = errno == ESTALE ? DROP_CHANGED : DROP_FAILED;
+	if (error == DROP_FAILED)
+		log_failed(
+		    "asking the file server for the size of the mailbox");
+	spool_unlock(m);
+	return error;
 }
 
 void
@@ -131,12 +143,15 @@ spool_open_locked(struct mbox *m, bool to_write)
 	int same = 0, number = 0;
 
 	for (int tries = 0; tries < TRIES; tries++) {
-		if ((error = spool_open(m)) != DROP_OK || m->fd == -1 ||
-		    (error = spool_lock(m, to_write)) != DROP_OK ||
-		    (same = spool_is_same_file(m)) == 1)
+		if ((error = spool_open(m)) != DROP_OK || m->fd == -1)
+			return error;
+		error = spool_lock(m, to_write);
+		if ((error != DROP_OK && error != DROP_CHANGED) ||
+		    (error == DROP_OK && (same = spool_is_same_file(m)) == 1))
 			return error;
 		number = errno;
-		spool_unlock(m);
+		if (error == DROP_OK)
+			spool_unlock(m);
 		close(m->fd);
 	}
 	errno = number;

@@ -21,8 +21,10 @@ enum drop_error spool_open(struct mbox *m);
 enum drop_error spool_open_locked(struct mbox *m, bool to_write);
 
 /*
- * Takes the locks of the open spool. Returns DROP_OK. Returns DROP_BUSY or
- * DROP_FAILED (logged) if it cannot take them.
+ * Takes the locks of the open spool, and asks the server of a shared file
+ * system what other hosts have changed. Returns DROP_OK. Without the locks
+ * returns DROP_BUSY or DROP_FAILED (logged), or DROP_CHANGED (not logged) if
+ * another host has replaced the spool.
  */
 enum drop_error spool_lock(const struct mbox *m, bool to_write);
 

@@ -43,6 +43,7 @@
 #include "mbox-remove.h"
 #include "mbox-spool.h"
 #include "mbox.h"
+#include "volume.h"
 
 #define LOOK_BYTES 65536 /* bytes that mbox_look reads, at most */
 
@@ -406,6 +407,8 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	off_t line, from, empty;
 	bool certain;
 
+	if (volume_ask(m->fd) == -1)
+		return errno == ESTALE ? DROP_CHANGED : DROP_FAILED;
 	if (fstat(m->fd, &now) == -1 ||
 	    fingerprint_take(&m->at_fetch, m->fd) == -1)
 		return DROP_FAILED;
@@ -452,7 +455,7 @@ mbox_is_unchanged(void *box, size_t i)
 	struct mbox *m = box;
 	struct fingerprint now;
 
-	if (fingerprint_look(&now, m->fd) == -1)
+	if (volume_ask(m->fd) == -1 || fingerprint_look(&now, m->fd) == -1)
 		return false;
 	return fingerprint_matches(&m->at_fetch, &now) ||
 	    find_is_certain(m, i) ||
@@ -470,8 +473,8 @@ mbox_accept_other_size(void *box, size_t i)
 	struct mbox *m = box;
 	struct fingerprint now;
 
-	if (fingerprint_look(&now, m->fd) == -1 ||
-	    !fingerprint_same(&m->at_fetch, &now) || !mbox_is_unchanged(m, i))
+	if (!mbox_is_unchanged(m, i) || fingerprint_look(&now, m->fd) == -1 ||
+	    !fingerprint_same(&m->at_fetch, &now))
 		return false;
 	cache_distrust(&m->list);
 	return true;

@@ -103,7 +103,8 @@ static const struct list {
 	    false, false, { 0, 0 }, { HOST_SOL_SOCKET, HOST_SO_SNDBUF } },
 	{ "session",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "flock getdents getdents64 fstatfs mkdir mkdirat mknod "
+	    "flock getdents getdents64 fstatfs fadvise64 "
+	    "fadvise64_64 arm_fadvise64_64 mkdir mkdirat mknod "
 	    "mknodat ",
 	    BELOW_64, false, false, { HOST_SIOCOUTQ, 0 }, { 0, 0 } },
 	{ "broker",
@@ -115,6 +116,7 @@ static const struct list {
 	    "getrlimit setrlimit prlimit64 seccomp "
 	    "landlock_create_ruleset landlock_add_rule "
 	    "landlock_restrict_self chdir getdents getdents64 fstatfs "
+	    "fadvise64 fadvise64_64 arm_fadvise64_64 "
 	    "flock mkdir mkdirat mknod mknodat ",
 	    0, true, true, { 0, 0 }, { 0, 0 } },
 	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,

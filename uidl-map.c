@@ -39,6 +39,7 @@
 #include "file.h"
 #include "log.h"
 #include "uidl-map.h"
+#include "volume.h"
 
 #define NAME "uidl"
 #define TEMPORARY "uidl.tmp"
@@ -275,8 +276,8 @@ read_map(struct uidl_map *m, int fd)
 int
 uidl_map_load(int state, struct uidl_map **m)
 {
-	int fd =
-	    openat(state, NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int fd = volume_open(state, NAME,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	int result;
 
 	*m = NULL;

@@ -1,18 +1,24 @@
 # A file system that answers its calls or keeps them waiting
 # (tests/programs/fuse.pl). A test can have only one such file system at a time.
 
-# fuse_over DIRECTORY: mounts the file system over the directory. The file
-# system shows the directory's files. Skips the test if the kernel has no FUSE.
+# fuse_over DIRECTORY [OPTION ...]: mounts the file system over the directory,
+# with these options of fuse.pl. The file system shows the directory's files,
+# which are now in $WORLD/fuse. Skips the test if the kernel has no FUSE.
 fuse_over() {
 	fuse_at=$1
 	rm -rf "$WORLD/fuse" "$WORLD/fuse.hang" "$WORLD/fuse.log"
 	cp -a "$1" "$WORLD/fuse"
 	: >"$WORLD/fuse.log"
-	perl "$BATS_TEST_DIRNAME/programs/fuse.pl" "$WORLD/fuse" "$1" \
-	    "$WORLD/fuse.hang" "$WORLD/fuse.log" 3>&- &
-	fuse_pid=$!
+	fuse_mount "$@"
 	await 5 "mountpoint -q '$1' || ! kill -0 $fuse_pid" || return
 	mountpoint -q "$1" || skip "this kernel has no FUSE"
+}
+
+# fuse_mount DIRECTORY [OPTION ...]: mounts $WORLD/fuse over the directory.
+fuse_mount() {
+	perl "$BATS_TEST_DIRNAME/programs/fuse.pl" "$WORLD/fuse" "$1" \
+	    "$WORLD/fuse.hang" "$WORLD/fuse.log" "${@:2}" 3>&- &
+	fuse_pid=$!
 }
 
 # fuse_hang PATTERN: keeps calls waiting if they match the pattern (extended),

@@ -205,13 +205,20 @@ bricks_are_up() {
 	done
 }
 
-# host_mount HOST: mounts the volume with the documented options on /srv/mail,
-# and with GlusterFS's own on /srv/plain.
+# host_mount HOST [DIRECTORY ...]: mounts the volume with the documented options
+# on /srv/mail, and with GlusterFS's own on /srv/plain, or only on one of them.
 host_mount() {
-	host_daemon "$1" mount /srv/mail
-	host_daemon "$1" mount -t glusterfs localhost:/mail /srv/plain
-	await 10 "host $1 mountpoint -q /srv/mail"
-	await 10 "host $1 mountpoint -q /srv/plain"
+	local name=$1 directory
+	shift
+	[ $# -gt 0 ] || set -- /srv/mail /srv/plain
+	for directory; do
+		case $directory in
+		/srv/mail) host_daemon "$name" mount /srv/mail ;;
+		*) host_daemon "$name" mount -t glusterfs localhost:/mail \
+		    "$directory" ;;
+		esac || return
+		await 10 "host $name mountpoint -q $directory"
+	done
 }
 
 # hosts_mode coherent|default: sets the volume's options to those of
@@ -227,6 +234,7 @@ hosts_mode() {
 		done
 		hosts_mail=/srv/plain
 	fi
+	echo "$1" >"$WORLD/hosts/mode"
 }
 
 # hosts_proxy: starts HAProxy on p.
@@ -399,7 +407,7 @@ host_return() {
 	[[ " $hosts_bricks " != *" $1 "* ]] || host_glusterd "$1"
 	case $1 in
 	a | b)
-		host_mount "$1"
+		host_mount "$1" "$hosts_mail"
 		mapfile -t options <"$WORLD/hosts/$1/options"
 		kpopd_on "$1" ${options+"${options[@]}"}
 		;;
@@ -548,4 +556,33 @@ storm_abandon() {
 	touch "$WORLD/storm/stop" "$WORLD/storm/calm"
 	for pid in "${storm_pids[@]}"; do wait "$pid" || :; done
 	rm -rf "$WORLD/storm"
+}
+
+# loss_trial mbox|maildir COUNT: runs tests/programs/hosts-loss.py in alice's
+# mailbox, in the mode of hosts_mode. Returns false if a message was lost.
+loss_trial() {
+	local store=$1 count=$2 place=$hosts_mail/loss-$1 pids=() name pid
+	local result=0
+	rm -rf "$WORLD/storm"
+	mkdir "$WORLD/storm"
+	mkfifo "$WORLD/storm"/{ask,done}.{a,b}
+	host a bash -c "rm -rf $place; mkdir -p $place; chgrp mail $place
+	    chmod 2775 $place; [ $store = mbox ] ||
+	    install -d -o alice -g alice -m 700 $place/alice{,/tmp,/new,/cur}"
+	for name in a b; do
+		kpopd_on "$name" -d "$hosts_mail/kpopd" -m "$store:$place/%u" \
+		    -l fcntl
+		host_env="STORM=$WORLD/storm" host "$name" /usr/bin/python3 \
+		    "$BATS_TEST_DIRNAME/programs/hosts-loss.py" deliver \
+		    "$name" "$store" "$place" alice 3>&- \
+		    2>"$WORLD/storm/deliver.$name" &
+		pids+=($!)
+	done
+	host_env="STORM=$WORLD/storm" host x /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/hosts-loss.py" trial "$store" alice \
+	    "$count" || result=1
+	[ $result = 0 ] || kill "${pids[@]}"
+	for pid in "${pids[@]}"; do wait "$pid" || :; done
+	cat "$WORLD/storm"/deliver.*
+	storm_is_good && [ $result = 0 ]
 }

@@ -1,5 +1,5 @@
 # A file system that answers its calls or keeps them waiting: perl fuse.pl
-# SOURCE MOUNTPOINT HANG LOG.
+# SOURCE MOUNTPOINT HANG LOG [OPTION=VALUE ...].
 #
 # Shows the directory SOURCE at MOUNTPOINT through /dev/fuse, without a library.
 #
@@ -12,6 +12,21 @@
 # If this program is stopped, it takes no request from the kernel. Processes
 # that wait can then be killed. After the program has ended, every call fails
 # with ENOTCONN.
+#
+# The options are for a file system that other hosts change. SOURCE is then what
+# the server has, and a process that changes SOURCE is another host:
+#
+#	cache=SECONDS   the kernel may keep names, also of absent files, sizes,
+#	                times and content for this time
+#	behind=SECONDS  the server's clock is behind
+#	step=SECONDS    the server's clock advances in steps
+#	client=1        this program, which is the client of the server, keeps the
+#			status of a file until an fsync of the file, of a
+#			directory until its names are read, and all until it
+#			changes something itself
+#	trace=1         a line for each call is written to LOG
+#	fail=FILE       while FILE exists, calls that match the expression in it
+#	                fail
 use strict;
 use warnings;
 use Errno qw(:POSIX);
@@ -21,7 +36,17 @@ use IO::Poll qw(POLLIN);
 use POSIX ();
 use Time::HiRes ();
 
-my ($source, $mountpoint, $hang, $log) = @ARGV;
+my ($source, $mountpoint, $hang, $log, @options) = @ARGV;
+my %option = (
+	cache => 0,
+	behind => 0,
+	step => 0,
+	client => 0,
+	trace => 0,
+	fail => '',
+	map { split /=/, $_, 2 } @options
+);
+my $cache = $option{cache};
 my %names = (
 	1 => 'LOOKUP', 3 => 'GETATTR', 4 => 'SETATTR', 5 => 'READLINK',
 	6 => 'SYMLINK', 8 => 'MKNOD', 9 => 'MKDIR',
@@ -60,25 +85,67 @@ sub attributes {
 	    @st[2, 3, 4, 5], 0, 4096, 0;
 }
 
-sub look { my ($path) = @_; return Time::HiRes::lstat($source . $path) }
+# Returns the status of a file with the times that the server's clock gives it.
+sub by_its_clock {
+	my (@st) = @_;
+	for my $time (@st ? @st[8, 9, 10] : ()) {
+		# The half of a second stands for a clock with nanoseconds.
+		$time = int($time / $option{step}) * $option{step} + 0.5
+		    if $option{step};
+		$time -= $option{behind};
+	}
+	return @st;
+}
+
+# What the client has kept: status by path.
+my %kept;
+
+sub look {
+	my ($path) = @_;
+	return @{ $kept{$path} } if $kept{$path};
+	my @st = by_its_clock(Time::HiRes::lstat($source . $path));
+	$kept{$path} = \@st if $option{client} && @st;
+	return @st;
+}
+
+# Forgets what a call makes out of date.
+sub forget {
+	my ($r) = @_;
+	if ($r->{op} =~ /^(?:FSYNC|OPEN|OPENDIR)$/) {
+		delete $kept{ $paths{ $r->{node} } // '' }
+		    unless $r->{op} eq 'OPEN' && -e $source . $paths{ $r->{node} };
+	} elsif ($r->{op} !~ /^(?:LOOKUP|GETATTR|READ|FLUSH|READDIR)$/) {
+		%kept = ();
+	}
+}
 
 # Each of the following functions answers one kind of call. After an error the
-# function returns undef and sets $!. The answers tell the kernel to cache
-# nothing.
+# function returns undef and sets $!. Without the option cache the answers tell
+# the kernel to cache nothing.
 sub entry {
 	my ($path) = @_;
-	my @st = look($path) or return;
-	return pack('Q4 L2', node($path, @st), 0, 0, 0, 0, 0) . attributes(@st);
+	my @st = look($path);
+	return pack('Q4 L2', 0, 0, $cache, $cache, 0, 0) . "\0" x 88
+	    if !@st && $!{ENOENT} && $cache;
+	return if !@st;
+	return pack('Q4 L2', node($path, @st), 0, $cache, $cache, 0, 0)
+	    . attributes(@st);
 }
 
 sub attributes_of {
 	my ($node) = @_;
 	my ($file) =
 	    map { $_->{file} } grep { $_->{node} == $node } values %open;
-	my @st = $file ? Time::HiRes::stat($file) : look($paths{$node})
+	my @st =
+	    $file && !$kept{ $paths{$node} // '' }
+	    ? by_its_clock(Time::HiRes::stat($file))
+	    : look($paths{$node})
 	    or return;
-	return pack('Q L2', 0, 0, 0) . attributes(@st);
+	return pack('Q L2', $cache, 0, 0) . attributes(@st);
 }
+
+# FOPEN_DIRECT_IO, or FOPEN_KEEP_CACHE
+sub open_flags { return $cache ? 2 : 1 }
 
 sub opened {
 	my ($path, $flags) = @_;
@@ -89,7 +156,7 @@ sub opened {
 	sysopen my $file, $source . $path, $flags or return;
 	my @st = stat $file;
 	$open{ ++$handles } = { file => $file, node => node($path, @st) };
-	return pack 'Q L2', $handles, 1, 0;
+	return pack 'Q L2', $handles, open_flags(), 0;
 }
 
 sub made {
@@ -216,7 +283,7 @@ sub answer {
 		my $entry = entry($new) // return;
 		$open{ ++$handles } =
 		    { file => $file, node => unpack 'Q', $entry };
-		return $entry . pack 'Q L2', $handles, 1, 0;
+		return $entry . pack 'Q L2', $handles, open_flags(), 0;
 	}
 	if ($op eq 'MKDIR' || $op eq 'MKNOD') {
 		my $mode = unpack 'L', $in;
@@ -276,9 +343,18 @@ sub hangs {
 	return defined $pattern && subject($r) =~ /$pattern/;
 }
 
+sub fails {
+	my ($r) = @_;
+	my $pattern = slurp($option{fail});
+	return defined $pattern && subject($r) =~ /$pattern/;
+}
+
 sub reply {
 	my ($fuse, $r) = @_;
-	my $out = answer($r);
+	forget($r);
+	my $fails = fails($r);
+	$! = EIO;
+	my $out = $fails ? undef : answer($r);
 	my $error = defined $out ? 0 : -$!;
 	$out //= '';
 	# ENOENT means that the process that made the call no longer waits.
@@ -330,6 +406,7 @@ for (;;) {
 		next;
 	}
 	$r{op} = $names{$code} // "CALL$code";
+	note(subject(\%r)) if $option{trace};
 	if (hangs(\%r)) {
 		note(subject(\%r) . " pid=$r{pid}");
 		push @waiting, \%r;

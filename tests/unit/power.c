@@ -69,6 +69,7 @@ static int changes;
 static const struct journal_box box = { STATE, FIRST, -1 };
 static jmp_buf crash;
 static int calls, crash_at; /* the power fails before this call */
+static bool is_shared;      /* other hosts may change the disk */
 static int syncs, without; /* without: number of the fsync to leave out, or 0 */
 
 static void
@@ -118,6 +119,9 @@ int __wrap_renameat(int, const char *, int, const char *);
 int __wrap_unlinkat(int, const char *, int);
 ssize_t __wrap_pread(int, void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
+int __wrap_volume_open(int, const char *, int);
+bool __wrap_volume_is_shared(int);
+int __wrap_volume_lists(int, const char *const[]);
 
 int
 __wrap_openat(int dir, const char *path, int flags, ...)
@@ -252,6 +256,29 @@ __wrap_pwrite(int fd, const void *from, size_t n, off_t at)
 	if (at + (off_t)n > c->size)
 		c->size = at + (off_t)n;
 	return (ssize_t)n;
+}
+
+int
+__wrap_volume_open(int dir, const char *name, int flags)
+{
+	return __wrap_openat(dir, name, flags);
+}
+
+bool
+__wrap_volume_is_shared(int fd)
+{
+	CHECK(fd == STATE || fd >= FIRST);
+	return is_shared;
+}
+
+int
+__wrap_volume_lists(int dir, const char *const wanted[])
+{
+	CHECK(dir == STATE);
+	for (int i = 0; wanted[i] != NULL; i++)
+		if (now[name_of(wanted[i])] != -1)
+			return 1;
+	return 0;
 }
 
 static bool
@@ -408,6 +435,7 @@ point(unsigned removed, int at, bool *reached)
 	static volatile int crashes;
 
 	done = false;
+	is_shared = chance();
 	calls = 0;
 	crash_at = at;
 	*reached = true;

@@ -1,0 +1,125 @@
+/*
+ * Checks whether a directory is on a file system that other hosts change.
+ *
+ * Runs in kpopd-check: as root for the state directory, and as the user for the
+ * mailbox's directory. What another host sees cannot be found out on this one.
+ * But this host can measure whether its kernel answers from memory when a
+ * session asks for times. What the client of the file system keeps, a process
+ * or a part of the kernel, cannot be seen at all.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "check-volume.h"
+#include "volume.h"
+
+#define TYPE 64  /* bytes of a file system's type with its NUL */
+#define ROUNDS 8 /* calls whose fastest one is compared */
+/*
+ * An answer from memory takes less than a microsecond, and one of a process
+ * more than ten.
+ */
+#define TIMES_FASTER 4
+
+/*
+ * Finds the type of the file system with this device in
+ * /proc/self/mountinfo.
+ */
+static void
+find_type(dev_t device, char type[TYPE])
+{
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	unsigned major, minor;
+	char *line = NULL, *rest;
+	size_t room = 0;
+
+	strlcpy(type, "unknown", TYPE);
+	while (mounts != NULL && getline(&line, &room, mounts) != -1)
+		if (sscanf(line, "%*d %*d %u:%u", &major, &minor) == 2 &&
+		    makedev(major, minor) == device &&
+		    (rest = strstr(line, " - ")) != NULL)
+			sscanf(rest, " - %63s", type);
+	free(line);
+	if (mounts != NULL)
+		fclose(mounts);
+}
+
+/*
+ * Returns how many nanoseconds the fastest of some calls of statx takes with
+ * these flags.
+ */
+static int64_t
+measure(int fd, int flags)
+{
+	int64_t least = INT64_MAX;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct timespec begin, end;
+		struct statx st;
+		int64_t ns;
+
+		clock_gettime(CLOCK_MONOTONIC, &begin);
+		if (statx(fd, "", AT_EMPTY_PATH | flags, STATX_BASIC_STATS,
+			&st) == -1)
+			return 0;
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		ns = (end.tv_sec - begin.tv_sec) * INT64_C(1000000000) +
+		    end.tv_nsec - begin.tv_nsec;
+		if (ns < least)
+			least = ns;
+	}
+	return least;
+}
+
+/*
+ * Returns true if the kernel keeps the sizes and times of fd's file system.
+ * Asks the server first, so that the kernel has what it may keep.
+ */
+static bool
+keeps_times(int fd)
+{
+	int64_t asked = measure(fd, AT_STATX_FORCE_SYNC);
+
+	return measure(fd, 0) < asked / TIMES_FASTER;
+}
+
+void
+check_volume(struct check *c, const char *kind, const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char type[TYPE];
+	struct stat st;
+
+	if (fd == -1)
+		return;
+	if (fstat(fd, &st) == 0 && volume_is_shared(fd)) {
+		find_type(st.st_dev, type);
+		if (keeps_times(fd))
+			check_warn(c, kind, path,
+			    strcmp(type, "fuse.glusterfs") == 0 ?
+				"mount it with attribute-timeout=0,"
+				"entry-timeout=0,direct-io-mode=enable" :
+				"if other hosts use it, mount it so that this "
+				"host keeps no sizes, times and names",
+			    "this host keeps sizes and times of its file "
+			    "system (%s): a change by another host is seen "
+			    "late, except by kpopd, which asks the server",
+			    type);
+		else
+			check_ok(c, kind, path,
+			    "its file system (%s) is asked for sizes and "
+			    "times; what its client keeps cannot be seen here",
+			    type);
+	}
+	close(fd);
+}

@@ -1,0 +1,13 @@
+/* Checks a directory on a shared file system: see check-volume.c. */
+#ifndef CHECK_VOLUME_H
+#define CHECK_VOLUME_H
+
+struct check;
+
+/*
+ * Prints a line, with this kind, if the directory is on a file system that
+ * other hosts may change.
+ */
+void check_volume(struct check *c, const char *kind, const char *path);
+
+#endif
