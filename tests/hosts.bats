@@ -264,6 +264,32 @@ storm_cut() {
 	points_are_good "hosts, network" 3
 }
 
+# stands_still HOST: nothing that reaches the file system on the host is answered,
+# until it goes on.
+stands_still() {
+	host "$1" pkill -STOP -f "glusterfs .*$hosts_mail\$"
+}
+
+goes_on() {
+	host "$1" pkill -CONT -f "glusterfs .*$hosts_mail\$"
+}
+
+@test "while the file system of a host stands still, a login there is answered with [SYS/TEMP] by the login deadline, and the other host serves" {
+	local begin
+	mbox m1 | hosts_store alice
+	kpopd_on a -t 8:60
+	answers a alice '^\+OK 1 '
+	stands_still a
+	begin=$SECONDS
+	run hosts_pop a alice STAT QUIT
+	goes_on a
+	echo "# hosts: a login while the file system stands still: ${lines[-1]-} after $((SECONDS - begin)) s" >&3
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	[ $((SECONDS - begin)) -le 11 ]
+	answers b alice '^\+OK 1 '
+	await 20 "answers a alice '^\+OK 1 '"
+}
+
 @test "a brick that dies and heals has what was delivered and removed meanwhile, and then serves in place of another" {
 	mbox m1 m2 m3 | hosts_store alice
 	brick_die c
@@ -311,7 +337,8 @@ quit_in_cut() {
 	net_heal a b c
 	await 60 is_whole || return
 	answers a alice '^\+OK [57] ' || return
-	hosts_has alice <(host b cat "$hosts_mail/spool/alice")
+	host b cat "$hosts_mail/spool/alice" >"$WORLD/now"
+	hosts_has alice "$WORLD/now"
 }
 
 @test "a host that the others do not reach removes nothing and shows nothing, and the others go on" {

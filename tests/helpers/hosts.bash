@@ -173,6 +173,11 @@ gluster_on() {
 	host "$name" gluster --mode=script "$@"
 }
 
+# admin_block FIRST: prints the commands of docs/ADMIN.md that begin so.
+admin_block() {
+	"$top/tests/programs/document-blocks.py" "$top/docs/ADMIN.md" "$1"
+}
+
 # hosts_volume: starts glusterd on all hosts of bricks, and makes the volume as
 # the documentation has it.
 hosts_volume() {
@@ -182,15 +187,12 @@ hosts_volume() {
 		pids+=($!)
 	done
 	for name in "${pids[@]}"; do wait "$name"; done
-	gluster_on a peer probe b.example.org
-	gluster_on a peer probe c.example.org
+	admin_block "gluster peer probe" | host a bash
 	await 20 "[ \$(gluster_on c pool list | grep -c Connected) -eq 3 ] &&
 	    [ \$(gluster_on b pool list | grep -c Connected) -eq 3 ]"
-	gluster_on a volume create mail replica 3 \
-	    {a,b,c}.example.org:/srv/brick/mail force
-	gluster_on a volume set mail group kpopd
-	gluster_on a volume set mail group disk
-	gluster_on a volume start mail
+	admin_block "gluster volume create" |
+	    sed 's/^gluster volume start/gluster volume set mail group disk\n&/' |
+	    host a bash
 	await 20 'bricks_are_up a b c'
 }
 
@@ -255,9 +257,8 @@ hosts_start() {
 	hosts_mail=/srv/mail
 	host_mount a
 	host_mount b
-	host a mkdir -p /srv/mail/spool /srv/mail/maildir /srv/mail/kpopd
-	host a chgrp mail /srv/mail/spool
-	host a chmod 2775 /srv/mail/spool
+	admin_block "mkdir -p /srv/mail" | host a bash
+	host a mkdir /srv/mail/maildir
 	for name in a b; do kpopd_on "$name"; done
 	hosts_proxy
 	for name in $hosts_users; do
