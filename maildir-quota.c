@@ -33,6 +33,7 @@
 
 #include "log.h"
 #include "maildir-quota.h"
+#include "volume.h"
 
 #define NAME "maildirsize"
 /*
@@ -97,7 +98,7 @@ static int
 open_sizes(int dir)
 {
 	struct stat st;
-	int fd = openat(dir, NAME,
+	int fd = volume_open(dir, NAME,
 	    O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	const char *why = NULL;
 

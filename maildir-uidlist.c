@@ -27,6 +27,7 @@
 #include "uidl-courier.h"
 #include "uidl-dovecot.h"
 #include "uidl-trace.h"
+#include "volume.h"
 
 /* The most bytes of a list: of more than a million messages. */
 #define LIST_BYTES_MOST ((off_t)256 << 20)
@@ -209,7 +210,7 @@ read_foreign_list(const struct maildir *m, struct uidlist *l)
 
 	if (l->kind->file == NULL || m->base == -1)
 		return DROP_OK;
-	fd = openat(m->base, l->kind->file,
+	fd = volume_open(m->base, l->kind->file,
 	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd == -1)
 		return errno == ENOENT ? DROP_OK : refuse_foreign_list(l, NULL);

@@ -43,6 +43,7 @@
 #include "log.h"
 #include "mbox-number.h"
 #include "mbox-table.h"
+#include "volume.h"
 
 #define NONE UINT32_MAX
 #define FILTER_BITS 16384
@@ -174,7 +175,8 @@ is_unchanged(const struct numbering *n)
 	struct fingerprint now;
 
 	return n->listed == NULL ||
-	    (fingerprint_look(&now, n->list->source.fd) == 0 &&
+	    (volume_ask(n->list->source.fd) == 0 &&
+		fingerprint_look(&now, n->list->source.fd) == 0 &&
 		fingerprint_matches(n->listed, &now));
 }
 

@@ -6,35 +6,352 @@ load helpers/all
 load helpers/hosts
 load helpers/torture
 
+# reason: prints why these tests cannot run here, or nothing.
+reason() {
+	if [ -n "${SANITIZER-}" ]; then
+		echo "the build with gcc runs them"
+	else
+		hosts_missing
+	fi
+}
+
 setup_file() {
-	[ -z "$(hosts_missing)" ] || return 0
-	hosts_begin=$EPOCHREALTIME
+	local begin=$EPOCHREALTIME
+	[ -z "$(reason)" ] || return 0
 	hosts_start || return
-	echo "# hosts: started in $(bc <<<"$EPOCHREALTIME - $hosts_begin") s" >&3
+	echo "# hosts: the start took $(seconds_since "$begin") s" >&3
 }
 
 teardown_file() {
-	[ -n "$(hosts_missing)" ] || hosts_stop
+	[ -n "$(reason)" ] || hosts_stop
 }
 
 setup() {
-	[ -z "$(hosts_missing)" ] || skip "$(hosts_missing)"
-	hosts_mail=/srv/mail
+	[ -z "$(reason)" ] || skip "$(reason)"
+	hosts_mail=/srv/mail pop_patience=20
+	# A host that has died in the default mode has only the other mount.
+	for name in a b; do
+		host $name mountpoint -q /srv/mail || host_mount $name
+	done
+	[ "$(cat "$WORLD/hosts/mode" 2>/dev/null)" != default ] ||
+	    hosts_mode coherent
+	await 60 is_whole
+	hosts_empty
+	for name in a b; do
+		[ ! -s "$WORLD/hosts/$name/options" ] || kpopd_on $name
+	done
 }
 
 teardown() {
-	pop_close 2>/dev/null || true
+	[ -z "$(reason)" ] || return 0
+	hosts_abandon
+	storm_abandon
+}
+
+# seconds_since TIME: prints the seconds since this $EPOCHREALTIME.
+seconds_since() {
+	awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $1 }"
+}
+
+# is_whole: returns true if all bricks are up and have the same. Waits before that,
+# because GlusterFS's commands take much of the processor.
+is_whole() {
+	sleep 0.5
+	bricks_are_up a b c && is_healed
+}
+
+# answers SERVER USER PATTERN: returns true if the last answer but one of a
+# session that asks STAT is as the pattern (extended).
+answers() {
+	run hosts_pop "$1" "$2" STAT QUIT
+	[[ ${lines[3]-} =~ $3 ]] || { echo "$output" >&2; return 1; }
+}
+
+# gets_in SERVER USER: repeats logins until one succeeds, for at most 60
+# seconds. Prints the seconds that this took.
+gets_in() {
+	local begin=$EPOCHREALTIME
+	until answers "$1" "$2" '^\+OK' 2>/dev/null; do
+		[ "${EPOCHREALTIME%.*}" -lt $((${begin%.*} + 60)) ] || return
+		sleep 0.2
+	done
+	seconds_since "$begin"
 }
 
 @test "each of two hosts serves a mailbox on GlusterFS, directly and through HAProxy" {
 	make_message one | hosts_deliver a alice
 	make_message two | hosts_deliver b alice
 	for server in a b pop pop; do
-		run hosts_pop $server alice STAT QUIT
-		[ "${lines[2]}" = "+OK 2 messages" ] || { echo "$output"; return 1; }
+		answers $server alice '^\+OK 2 '
 	done
 	hosts_pop a alice "DELE 1" QUIT
-	hosts_pop b alice STAT QUIT
+	answers b alice '^\+OK 1 '
+	host_log a 'login peer=192.0.2.10:[0-9]+ user=alice '
+	mbox two >"$WORLD/new"
+	sed -i 's/^From .*/From sender@example.org Mon Nov 23 05:00:00 2026/' \
+	    "$WORLD/new"
+	await 10 "hosts_has alice $WORLD/new"
+}
+
+@test "a client gets tickets from the second KDC if the host of the first is cut off" {
+	local begin
+	for name in a b c x; do
+		host $name ip route add blackhole 192.0.2.9
+	done
+	begin=$EPOCHREALTIME
+	run host x kinit -c FILE:/run/second -k -t "$WORLD/hosts/alice.keytab" alice
+	for name in a b c x; do
+		host $name ip route del blackhole 192.0.2.9
+	done
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	echo "# hosts: a ticket from the second KDC took $(seconds_since "$begin") s" >&3
+}
+
+# quit_calls: prints "CALL N" for each call with which QUIT changes something,
+# in the order of the calls.
+quit_calls() {
+	sed -nE 's/^(fsync|fdatasync|pwrite64|renameat|ftruncate|unlinkat)\(.*/\1/p' \
+	    "$WORLD/trace" | awk '{ print $1, ++n[$1] }'
+}
+
+# marked_on HOST DELETED: begins a session of alice on the host, on the mailbox
+# $WORLD/old, and marks these messages. Sets $session to its pid.
+marked_on() {
+	local n
+	hosts_store alice <"$WORLD/old"
+	hosts_open "$1" alice
+	for n in $2; do pop_ask "DELE $n"; done
+	session=$(host_session "$1" alice)
+}
+
+# is_stopped PID: returns true if the process is held by its tracer. A call that
+# is only traced holds it for much less time.
+is_stopped() {
+	for _ in 1 2 3 4; do
+		[[ $(field "$1" State 2>/dev/null) == t* ]] || return
+		sleep 0.02
+	done
+}
+
+# dies_before CALL N DELETED: a dies when QUIT is to make this call, and then b
+# must serve alice within 60 seconds, with all of the marked messages or none.
+# Adds what has become of them to $WORLD/outcomes.
+dies_before() {
+	local outcome=old waited
+	marked_on a "$3"
+	attach "$session" -o /dev/null -e "trace=$1" \
+	    -e "inject=$1:delay_enter=60000000:when=$2"
+	pop_say QUIT
+	await 10 "is_stopped $session" || { kill "$tracer"; return 1; }
+	host_die a
+	kill -KILL "$tracer"
+	detached
+	hosts_abandon
+	waited=$(gets_in b alice) || return
+	hosts_has_on b "$WORLD/old" 2>/dev/null || outcome=new
+	echo "$1 $2: $outcome after $waited s" >>"$WORLD/outcomes"
+	[ "$outcome" = old ] || hosts_has_on b "$WORLD/new" || return
+	host b bash -c "! ls $hosts_mail/kpopd/users/*/*/j* 2>/dev/null"
+	host_return a
+	await 60 is_whole
+	hosts_has alice "$WORLD/$outcome"
+}
+
+# hosts_has_on HOST FILE: returns true if alice's mailbox is this one, as the
+# host sees it.
+hosts_has_on() {
+	host "$1" cat "$hosts_mail/spool/alice" | cmp - "$2"
+}
+
+# dies_in_quit DELETED KEPT: a dies in QUIT before each call that changes
+# something (in the short form, before one that comes before the decision, and
+# before one that comes after it). KEPT are the messages that are then left.
+dies_in_quit() {
+	local call n
+	rm -f "$WORLD/outcomes"
+	mbox m1 m2 m3 m4 m5 m6 >"$WORLD/old"
+	mbox $2 >"$WORLD/new"
+	marked_on a "$1"
+	attach "$session" -o "$WORLD/trace"
+	pop_ask QUIT
+	pop_close
+	detached
+	quit_calls >"$WORLD/calls"
+	long || sed -n '/^fsync [14]$/p' "$WORLD/calls" >"$WORLD/calls.short"
+	long || mv "$WORLD/calls.short" "$WORLD/calls"
+	while read -r call n <&4; do
+		count_point dies_before "$call" "$n" "$1"
+		# A test that has failed may have left a client.
+		hosts_abandon
+	done 4<"$WORLD/calls"
+	sed 's/^/# hosts: a died before /' "$WORLD/outcomes" >&3
+	grep -q old "$WORLD/outcomes"
+	grep -q new "$WORLD/outcomes"
+}
+
+@test "if a host dies in QUIT, the other host removes all marked messages or none, and serves the client within a minute" {
+	dies_in_quit "2 5" "m1 m3 m4 m6"
+	! long || dies_in_quit "1 2 3 4 5 6" ""
+	points_are_good "hosts, QUIT" "$(long && echo 15 || echo 2)"
+}
+
+# storm_death: a or b dies, while a client is in one of the phases of a session,
+# and returns after at most ten seconds. Returns true if nothing was wrong, and
+# the bricks have become the same again.
+storm_death() {
+	local name phases=(login retr quit quit any)
+	name=$(shuf -n 1 -e a b)
+	host_dies_in "${phases[RANDOM % 5]}" "$name" || return
+	sleep $((RANDOM % 10))
+	host_return "$name" || return
+	storm_deliver "$name"
+	await 120 is_whole || return
+	storm_is_good
+}
+
+# point_here COMMAND ...: counts the command as a point, and runs it in this
+# shell, which is the parent of the storm's processes.
+point_here() {
+	local status=0
+	"$@" >"$WORLD/point" 2>&1 || status=$?
+	count_point had "$status" "$*"
+}
+
+had() {
+	[ "$1" -eq 0 ] || { cat "$WORLD/point"; hosts_complaints; }
+	return "$1"
+}
+
+# storm_of WHAT mbox|maildir COUNT: lets something happen during a storm, COUNT
+# times or for $MINUTES.
+storm_of() {
+	local n
+	storm_begin "$2"
+	for n in $(seq "$3"); do
+		point_here "$1"
+		((n % 20 != 0)) || echo "# hosts: $n of $1, ${bad-0} bad" >&3
+		[ "${bad-0}" -lt 5 ] || break
+		[ $SECONDS -lt $((${MINUTES-600} * 60)) ] || break
+	done
+	point_here storm_end
+}
+
+# storm_cut: the network between a or b and the other hosts of bricks is cut for
+# at most 15 seconds. Clients can reach both sides.
+storm_cut() {
+	local name=a others="b c"
+	[ $((RANDOM % 2)) -eq 0 ] || name=b others="a c"
+	net_cut "$name" $others
+	sleep $((RANDOM % 15))
+	net_heal "$name" $others
+	await 120 is_whole || return
+	storm_is_good
+}
+
+@test "while hosts die, return and heal, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
+	[ -z "${MODE-}" ] || { hosts_mode "$MODE"; kpopd_on a; kpopd_on b; }
+	storm_of storm_death mbox "${DEATHS-$(long && echo 300 || echo 3)}"
+	points_are_good "hosts, mbox" 4
+}
+
+@test "while hosts die, return and heal, no mail of a Maildir is lost or doubled, no removal is undone, and no client waits longer than a minute" {
+	storm_of storm_death maildir "${DEATHS-$(long && echo 100 || echo 2)}"
+	points_are_good "hosts, maildir" 3
+}
+
+@test "while the network between hosts is cut and healed, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
+	storm_of storm_cut mbox "${CUTS-$(long && echo 100 || echo 2)}"
+	points_are_good "hosts, network" 3
+}
+
+# stands_still HOST: nothing that reaches the file system on the host is answered,
+# until it goes on.
+stands_still() {
+	host "$1" pkill -STOP -f "glusterfs .*$hosts_mail\$"
+}
+
+goes_on() {
+	host "$1" pkill -CONT -f "glusterfs .*$hosts_mail\$"
+}
+
+@test "while the file system of a host stands still, a login there is answered with [SYS/TEMP] by the login deadline, and the other host serves" {
+	local begin
+	mbox m1 | hosts_store alice
+	kpopd_on a -t 8:60
+	answers a alice '^\+OK 1 '
+	stands_still a
+	begin=$SECONDS
+	run hosts_pop a alice STAT QUIT
+	goes_on a
+	echo "# hosts: a login while the file system stands still: ${lines[-1]-} after $((SECONDS - begin)) s" >&3
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	[ $((SECONDS - begin)) -le 11 ]
+	answers b alice '^\+OK 1 '
+	await 20 "answers a alice '^\+OK 1 '"
+}
+
+@test "a brick that dies and heals has what was delivered and removed meanwhile, and then serves in place of another" {
+	mbox m1 m2 m3 | hosts_store alice
+	brick_die c
+	hosts_pop a alice "DELE 2" QUIT
+	mbox m1 m3 m4 >"$WORLD/new"
+	mbox m1 m3 m4 | hosts_store alice
+	hosts_pop b alice "DELE 1" QUIT
+	mbox m3 m4 >"$WORLD/new"
+	refute hosts_has alice "$WORLD/new"
+	brick_return c
+	await 60 is_whole
+	hosts_has alice "$WORLD/new"
+	brick_die a
+	answers a alice '^\+OK 2 '
+	hosts_pop b alice "DELE 1" QUIT
+	brick_return a
+	await 60 is_whole
+	mbox m4 >"$WORLD/new"
+	hosts_has alice "$WORLD/new"
+}
+
+# refused_on HOST: returns true if the host gives no session to alice, and the
+# client hears [SYS/TEMP] or the end of the connection.
+refused_on() {
+	run hosts_pop "$1" alice STAT QUIT
+	[ "$status" -ne 0 ] && ! grep -q messages <<<"$output" &&
+	    { [ "${#lines[@]}" -lt 3 ] ||
+		[[ $output == *"-ERR [SYS/TEMP]"* ]] ||
+		[[ $output == *"closed the connection"* ]]; } ||
+	    { echo "$output"; return 1; }
+}
+
+# quit_in_cut WAIT: the network of a is cut, and after WAIT seconds its session
+# says QUIT. The other hosts still serve alice, and a does not.
+quit_in_cut() {
+	marked_on a "2 5"
+	net_cut a b c
+	sleep "$1"
+	pop_say QUIT
+	pop_hear '^-ERR \[SYS/TEMP\]' || [ -z "$heard" ] || return
+	hosts_abandon
+	gets_in b alice || return
+	refused_on a || return
+	make_message m7 | hosts_deliver b alice || return
+	net_heal a b c
+	await 60 is_whole || return
+	answers a alice '^\+OK [57] ' || return
+	host b cat "$hosts_mail/spool/alice" >"$WORLD/now"
+	hosts_has alice "$WORLD/now"
+}
+
+@test "a host that the others do not reach removes nothing and shows nothing, and the others go on" {
+	local n
+	mbox m1 m2 m3 m4 m5 m6 >"$WORLD/old"
+	for n in $(long && seq 0 9 || echo 0); do
+		count_point quit_in_cut "$n"
+		net_heal a b c 2>/dev/null || :
+		hosts_abandon
+		await 60 is_whole
+		hosts_empty
+	done
+	points_are_good "hosts, cut" 1
 }
 
 @test "no message is lost when one host removes while another delivers" {

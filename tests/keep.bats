@@ -25,7 +25,19 @@ teardown() {
 	pop_close 2>/dev/null || true
 	keep_end
 	cp "$WORLD"/server.{pem,key} "$WORLD/tls"
+	[ ! -e "$WORLD/own" ] || umount -l "$(cat "$WORLD/own")"
+	rm -rf "$WORLD/own" "$WORLD/upper" "$WORLD/work"
 	end_test
+}
+
+# own_copy DIRECTORY: makes the directory writable until the end of the test.
+# What the test writes exists only in this world.
+own_copy() {
+	mkdir "$WORLD/upper" "$WORLD/work"
+	mount -t overlay \
+	    -o "lowerdir=$1,upperdir=$WORLD/upper,workdir=$WORLD/work" \
+	    kpopd "$1"
+	echo "$1" >"$WORLD/own"
 }
 
 # restart [KPOPD-OPTION ...]: starts xinetd with these options of kpopd, and
@@ -203,6 +215,7 @@ served_by_monitor() {
 	    "/proc/$(keeper)/maps" | head -n 1)
 	cp -p "$library" "$WORLD/library"
 	keep_end
+	own_copy "$(dirname "$library")"
 	# The same bytes in a new inode, as after an upgrade.
 	cp -p "$WORLD/library" "$library.new"
 	mv "$library.new" "$library"
@@ -216,7 +229,11 @@ served_by_monitor() {
 
 @test "a kept kpopd-tls ends if its program is replaced, although it does not understand the request" {
 	keep_end
+	own_copy "$KPOPD_BUILD"
 	cp -p "$KPOPD_BUILD/kpopd-tls" "$WORLD/program"
+	# overlayfs does not show that a file of its lower layer was replaced.
+	cp -p "$WORLD/program" "$KPOPD_BUILD/kpopd-tls.new"
+	mv "$KPOPD_BUILD/kpopd-tls.new" "$KPOPD_BUILD/kpopd-tls"
 	keep_tls -d "$state" $(tls_options)
 	cp -p "$WORLD/program" "$KPOPD_BUILD/kpopd-tls.new"
 	mv "$KPOPD_BUILD/kpopd-tls.new" "$KPOPD_BUILD/kpopd-tls"

@@ -13,7 +13,6 @@
 hosts_all="a b c p x"
 hosts_bricks="a b c"
 hosts_users="alice bob carol"
-hosts_group=/var/lib/glusterd/groups/kpopd
 
 # host_address NAME: prints the host's address.
 host_address() {
@@ -47,6 +46,12 @@ host() {
 	    KPOPD_BUILD="$KPOPD_BUILD" ${host_env-} "$@"
 }
 
+# host_daemon NAME COMMAND ...: runs a command there that leaves a process behind.
+host_daemon() {
+	host "$@" </dev/null >>"$WORLD/hosts/$1/console" 2>&1 3>&- 4>&- ||
+	    { cat "$WORLD/hosts/$1/console" >&2; return 1; }
+}
+
 # host_boot NAME: starts the host's first process, its syslogd and its network.
 host_boot() {
 	local own=$WORLD/hosts/$1 address unshare pid=
@@ -56,13 +61,14 @@ host_boot() {
 	    --mount-proc bash "$BATS_TEST_DIRNAME/programs/host.bash" "$1" \
 	    "$address" </dev/null >"$own/console" 2>&1 3>&- &
 	unshare=$!
-	await 5 "pid=\$(cat /proc/$unshare/task/$unshare/children) &&
+	await 20 "pid=\$(cat /proc/$unshare/task/$unshare/children) &&
 	    [ -n \"\$pid\" ] &&
-	    [ ! /proc/self/ns/net -ef /proc/\${pid% }/ns/net ]"
+	    [ ! /proc/self/ns/net -ef /proc/\${pid% }/ns/net ]" ||
+	    { cat "$own/console"; return 1; }
 	echo "${pid% }" >"$own/pid"
 	ip link add "v-$1" type veth peer name eth0 netns "${pid% }"
 	ip link set "v-$1" master hosts up
-	await 10 "[ -e $own/run/ready ]" || { cat "$own/console"; return 1; }
+	await 20 "[ -e $own/run/ready ]" || { cat "$own/console"; return 1; }
 }
 
 # hosts_names: prints the /etc/hosts of all hosts.
@@ -86,7 +92,7 @@ hosts_boot() {
 		host_boot "$name" &
 		pids+=($!)
 	done
-	for name in "${pids[@]}"; do wait "$name"; done
+	for name in "${pids[@]}"; do wait "$name" || return; done
 	for name in $hosts_all; do
 		own=$WORLD/hosts/$name
 		hosts_names >"$own/etc/hosts"
@@ -97,6 +103,13 @@ hosts_boot() {
 		cp "$top/examples/hosts/haproxy.cfg" "$own/etc/haproxy"
 		cp "$top/examples/hosts/gluster-group" \
 		    "$own/glusterd/groups/kpopd"
+		# The bricks are on a tmpfs, which does not have the times of a
+		# disk.
+		printf '%s\n' debug.delay-gen=posix \
+		    "delay-gen.delay-duration=${hosts_disk-3000}" \
+		    delay-gen.enable=fsync,ftruncate,rename \
+		    delay-gen.delay-percentage=100 \
+		    >"$own/glusterd/groups/disk"
 	done
 }
 
@@ -141,7 +154,7 @@ hosts_realm() {
 
 # hosts_kdc HOST: starts the host's KDC.
 hosts_kdc() {
-	host_env=KRB5_KDC_PROFILE=/etc/kdc.conf host "$1" \
+	host_env=KRB5_KDC_PROFILE=/etc/kdc.conf host_daemon "$1" \
 	    krb5kdc -r EXAMPLE.ORG -P /run/krb5kdc.pid
 	await 5 "host $1 ss -Hlun sport = 88 | grep -q ."
 }
@@ -149,7 +162,7 @@ hosts_kdc() {
 # host_glusterd HOST: starts the host's glusterd, which starts the brick if it
 # is part of a volume. Waits until glusterd answers.
 host_glusterd() {
-	host "$1" glusterd --log-file=/var/log/glusterfs/glusterd.log 3>&-
+	host_daemon "$1" glusterd --log-file=/var/log/glusterfs/glusterd.log
 	await 20 "host $1 gluster --mode=script pool list >/dev/null 2>&1"
 }
 
@@ -158,6 +171,11 @@ gluster_on() {
 	local name=$1
 	shift
 	host "$name" gluster --mode=script "$@"
+}
+
+# admin_block FIRST: prints the commands of docs/ADMIN.md that begin so.
+admin_block() {
+	"$top/tests/programs/document-blocks.py" "$top/docs/ADMIN.md" "$1"
 }
 
 # hosts_volume: starts glusterd on all hosts of bricks, and makes the volume as
@@ -169,14 +187,12 @@ hosts_volume() {
 		pids+=($!)
 	done
 	for name in "${pids[@]}"; do wait "$name"; done
-	gluster_on a peer probe b.example.org
-	gluster_on a peer probe c.example.org
+	admin_block "gluster peer probe" | host a bash
 	await 20 "[ \$(gluster_on c pool list | grep -c Connected) -eq 3 ] &&
 	    [ \$(gluster_on b pool list | grep -c Connected) -eq 3 ]"
-	gluster_on a volume create mail replica 3 \
-	    {a,b,c}.example.org:/srv/brick/mail force
-	gluster_on a volume set mail group kpopd
-	gluster_on a volume start mail
+	admin_block "gluster volume create" |
+	    sed 's/^gluster volume start/gluster volume set mail group disk\n&/' |
+	    host a bash
 	await 20 'bricks_are_up a b c'
 }
 
@@ -191,36 +207,48 @@ bricks_are_up() {
 	done
 }
 
-# host_mount HOST: mounts the volume with the documented options on /srv/mail,
-# and with GlusterFS's own on /srv/plain.
+# host_mount HOST [DIRECTORY ...]: mounts the volume with the documented options
+# on /srv/mail, and with GlusterFS's own on /srv/plain, or only on one of them.
 host_mount() {
-	host "$1" mount /srv/mail
-	host "$1" mount -t glusterfs localhost:/mail /srv/plain
-	await 10 "host $1 mountpoint -q /srv/mail"
-	await 10 "host $1 mountpoint -q /srv/plain"
+	local name=$1 directory
+	shift
+	[ $# -gt 0 ] || set -- /srv/mail /srv/plain
+	for directory; do
+		case $directory in
+		/srv/mail) host_daemon "$name" mount /srv/mail ;;
+		*) host_daemon "$name" mount -t glusterfs localhost:/mail \
+		    "$directory" ;;
+		esac || return
+		await 10 "host $name mountpoint -q $directory"
+	done
 }
 
 # hosts_mode coherent|default: sets the volume's options to those of
 # examples/hosts, or to GlusterFS's own, and $hosts_mail to the mount that fits.
 hosts_mode() {
+	local name
 	if [ "$1" = coherent ]; then
 		gluster_on a volume set mail group kpopd
 		hosts_mail=/srv/mail
 	else
-		gluster_on a volume reset mail
+		for name in $(cut -d= -f1 "$top/examples/hosts/gluster-group"); do
+			gluster_on a volume reset mail "$name"
+		done
 		hosts_mail=/srv/plain
 	fi
+	echo "$1" >"$WORLD/hosts/mode"
 }
 
 # hosts_proxy: starts HAProxy on p.
 hosts_proxy() {
-	host p haproxy -D -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid 3>&-
+	host_daemon p haproxy -D -f /etc/haproxy/haproxy.cfg \
+	    -p /run/haproxy.pid
 	await 5 'host p ss -Hltn sport = 1109 | grep -q .'
 }
 
 # hosts_start: starts all of it, with kpopd on a and b.
 hosts_start() {
-	hosts_boot
+	hosts_boot || return
 	hosts_realm >"$WORLD/hosts/realm.log" 2>&1 &
 	local realm=$! name
 	hosts_volume >"$WORLD/hosts/volume.log" 2>&1 ||
@@ -229,9 +257,8 @@ hosts_start() {
 	hosts_mail=/srv/mail
 	host_mount a
 	host_mount b
-	host a mkdir -p /srv/mail/spool /srv/mail/kpopd
-	host a chgrp mail /srv/mail/spool
-	host a chmod 2775 /srv/mail/spool
+	admin_block "mkdir -p /srv/mail" | host a bash
+	host a mkdir /srv/mail/maildir
 	for name in a b; do kpopd_on "$name"; done
 	hosts_proxy
 	for name in $hosts_users; do
@@ -252,11 +279,13 @@ hosts_stop() {
 }
 
 # kpopd_on HOST [KPOPD-OPTION ...]: starts kpopd on the host, with
-# examples/hosts/kpopd.conf and these options, in place of one that runs.
+# examples/hosts/kpopd.conf and these options, in place of one that runs. A host
+# that returns has the same options.
 kpopd_on() {
 	local name=$1
 	shift
 	kpopd_off "$name"
+	printf "${1+%s\n}" "$@" >"$WORLD/hosts/$name/options"
 	[ "$hosts_mail" = /srv/mail ] || set -- -d "$hosts_mail/kpopd" \
 	    -m "mbox:$hosts_mail/spool/%u" "$@"
 	host "$name" setsid -f bash -c 'echo $$ >/run/kpopd.pid; exec "$@"' \
@@ -295,6 +324,13 @@ hosts_open() {
 	pop_ask "PASS x"
 }
 
+# hosts_abandon: ends the dialogue, of whose host the client may hear nothing.
+hosts_abandon() {
+	[ -n "${pop_pid-}" ] || return 0
+	host x pkill -KILL -x kpopc || :
+	pop_close
+}
+
 # hosts_deliver HOST USER: appends standard input to the user's mailbox, on the
 # host, as an MDA does (tests/programs/append.py).
 hosts_deliver() {
@@ -302,10 +338,47 @@ hosts_deliver() {
 	    mbox "$hosts_mail/spool/$2" "$2"
 }
 
+# hosts_store USER [HOST]: writes standard input unchanged to the user's mailbox,
+# from b or this host.
+hosts_store() {
+	host "${2-b}" bash -c 'cat >"$1" && chown "$2:mail" "$1" &&
+	    chmod 660 "$1" && sync "$1"' bash "$hosts_mail/spool/$1" "$1"
+}
+
+# hosts_has USER FILE: returns true if each brick has exactly this mailbox.
+hosts_has() {
+	local name
+	for name in $hosts_bricks; do
+		cmp "$WORLD/hosts/$name/srv/brick/mail/spool/$1" "$2" || return
+	done
+}
+
+# host_session HOST USER: prints the pid of the user's session on the host.
+host_session() {
+	local pid first
+	first=$(cat "$WORLD/hosts/$1/pid")
+	for pid in $(pgrep -x kpopd -U "$2"); do
+		[ ! "/proc/$pid/ns/net" -ef "/proc/$first/ns/net" ] ||
+		    [[ $(readlink "/proc/$pid/fd/0") != socket:* ]] ||
+		    echo "$pid"
+	done
+}
+
 # host_log HOST PATTERN: waits until kpopd has logged a line there that matches
 # (extended).
 host_log() {
 	await 10 "grep -a ' kpopd' $WORLD/hosts/$1/log/syslog | grep -Eq -- '$2'"
+}
+
+# hosts_complaints: prints what kpopd has logged on the hosts last, except logins
+# and HAProxy's checks.
+hosts_complaints() {
+	local name
+	for name in a b; do
+		grep -a ' kpopd' "$WORLD/hosts/$name/log/syslog" |
+		    grep -Ev ' login | logout .*reason=quit|peer=192.0.2.9:' |
+		    tail -n 20 | sed "s/^/$name /"
+	done
 }
 
 # host_cut HOST: takes the host's network away.
@@ -330,12 +403,14 @@ host_die() {
 
 # host_return HOST: starts a host that has died: its brick, mounts, kpopd.
 host_return() {
+	local options
 	host_boot "$1"
 	[[ " $hosts_bricks " != *" $1 "* ]] || host_glusterd "$1"
 	case $1 in
 	a | b)
-		host_mount "$1"
-		kpopd_on "$1"
+		host_mount "$1" "$hosts_mail"
+		mapfile -t options <"$WORLD/hosts/$1/options"
+		kpopd_on "$1" ${options+"${options[@]}"}
 		;;
 	c) hosts_kdc c ;;
 	p)
@@ -356,9 +431,10 @@ brick_return() {
 	await 20 "bricks_are_up $1"
 }
 
-# is_healed: returns true if each brick has what the others have.
+# is_healed: makes GlusterFS heal what a brick has missed, and returns true if each brick has what the others have.
 is_healed() {
 	local info
+	gluster_on c volume heal mail >/dev/null 2>&1 || :
 	info=$(gluster_on c volume heal mail info 2>/dev/null) &&
 	    [ "$(grep -c '^Number of entries: 0$' <<<"$info")" -eq 3 ]
 }
@@ -403,15 +479,35 @@ hosts_storm_on() {
 	    "$BATS_TEST_DIRNAME/programs/hosts-storm.py" "$@"
 }
 
+# hosts_empty: removes all mail and the state.
+hosts_empty() {
+	host b bash -c "rm -rf $hosts_mail/{spool,maildir}/* $hosts_mail/kpopd/users"
+}
+
+# hosts_maildirs: lets a and b serve Maildirs, which it makes.
+hosts_maildirs() {
+	local name user
+	for user in $hosts_users; do
+		host a bash -c 'mkdir -p "$1/$2"/{new,cur,tmp} &&
+		    chown -R "$2:$2" "$1/$2"' bash "$hosts_mail/maildir" "$user"
+	done
+	for name in a b; do
+		kpopd_on $name -m "maildir:$hosts_mail/maildir/%u"
+	done
+}
+
 # storm_begin mbox|maildir: starts an MDA on a and b, and a client for each user
-# of $hosts_users on x, which comes through HAProxy. Empties the mailboxes.
+# of $hosts_users on x, which comes through HAProxy.
 storm_begin() {
 	local user
 	storm_store=$1 storm_place=$hosts_mail/spool
+	[ "$1" = mbox ] || storm_place=$hosts_mail/maildir
 	rm -rf "$WORLD/storm"
 	mkdir "$WORLD/storm"
 	storm_pids=()
+	[ "$1" = mbox ] || hosts_maildirs
 	for user in $hosts_users; do
+		[ "$1" = maildir ] || hosts_store "$user" </dev/null
 		hosts_storm_on x client "$1" pop.example.org "$user" \
 		    3>&- 2>"$WORLD/storm/client.$user" &
 		storm_pids+=($!)
@@ -427,6 +523,13 @@ storm_deliver() {
 	storm_pids+=($!)
 }
 
+# host_dies_in PHASE HOST: ends the host as host_die does, while a client is in
+# this phase (login, retr, quit), or at any time (any).
+host_dies_in() {
+	hosts_storm strike "$1" "$2" "$(cat "$WORLD/hosts/$2/pid")" $hosts_users
+	rm "$WORLD/hosts/$2/pid"
+}
+
 # storm_end: waits until the MDAs and clients have ended, and checks the result.
 storm_end() {
 	local pid
@@ -435,13 +538,25 @@ storm_end() {
 	    ! host b pgrep -f "hosts-storm.py deliver" >/dev/null'
 	touch "$WORLD/storm/calm"
 	for pid in "${storm_pids[@]}"; do wait "$pid" || :; done
-	hosts_storm check "$storm_store" $hosts_users
+	hosts_storm check "$storm_store" $hosts_users >"$WORLD/storm/result" ||
+	    { cat "$WORLD/storm/result"; return 1; }
+	cat "$WORLD/storm/result" >&3
+	storm_is_good
 }
 
 # storm_is_good: returns true if nothing was wrong up to now.
 storm_is_good() {
 	[ ! -e "$WORLD/storm/bad" ] ||
 	    { cat "$WORLD/storm/bad"; rm "$WORLD/storm/bad"; return 1; }
+}
+
+# storm_abandon: ends the storm without a result, if it still runs.
+storm_abandon() {
+	local pid
+	[ -d "$WORLD/storm" ] || return 0
+	touch "$WORLD/storm/stop" "$WORLD/storm/calm"
+	for pid in "${storm_pids[@]}"; do wait "$pid" || :; done
+	rm -rf "$WORLD/storm"
 }
 
 # loss_trial mbox|maildir COUNT: runs tests/programs/hosts-loss.py in alice's

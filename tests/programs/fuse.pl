@@ -22,6 +22,10 @@
 #	                SOURCE
 #	behind=SECONDS  the server's clock is behind
 #	step=SECONDS    the server's clock advances in steps
+#	client=1        this program, which is the client of the server, keeps the
+#			status of a file until an fsync of the file, of a
+#			directory until its names are read, and all until it
+#			changes something itself
 #	trace=1         a line for each call is written to LOG
 #	fail=FILE       while FILE exists, calls that match the expression in it
 #	                fail
@@ -40,6 +44,7 @@ my %option = (
 	locks => 0,
 	behind => 0,
 	step => 0,
+	client => 0,
 	trace => 0,
 	fail => '',
 	map { split /=/, $_, 2 } @options
@@ -95,9 +100,26 @@ sub by_its_clock {
 	return @st;
 }
 
+# What the client has kept: status by path.
+my %kept;
+
 sub look {
 	my ($path) = @_;
-	return by_its_clock(Time::HiRes::lstat($source . $path));
+	return @{ $kept{$path} } if $kept{$path};
+	my @st = by_its_clock(Time::HiRes::lstat($source . $path));
+	$kept{$path} = \@st if $option{client} && @st;
+	return @st;
+}
+
+# Forgets what a call makes out of date.
+sub forget {
+	my ($r) = @_;
+	if ($r->{op} =~ /^(?:FSYNC|OPEN|OPENDIR)$/) {
+		delete $kept{ $paths{ $r->{node} } // '' }
+		    unless $r->{op} eq 'OPEN' && -e $source . $paths{ $r->{node} };
+	} elsif ($r->{op} !~ /^(?:LOOKUP|GETATTR|READ|FLUSH|READDIR)$/) {
+		%kept = ();
+	}
 }
 
 # Each of the following functions answers one kind of call. After an error the
@@ -118,7 +140,7 @@ sub attributes_of {
 	my ($file) =
 	    map { $_->{file} } grep { $_->{node} == $node } values %open;
 	my @st =
-	    $file
+	    $file && !$kept{ $paths{$node} // '' }
 	    ? by_its_clock(Time::HiRes::stat($file))
 	    : look($paths{$node})
 	    or return;
@@ -342,6 +364,7 @@ sub fails {
 
 sub reply {
 	my ($fuse, $r) = @_;
+	forget($r);
 	my $fails = fails($r);
 	$! = EIO;
 	my $out = $fails ? undef : answer($r);

@@ -7,9 +7,9 @@ checks what becomes of each message (hosts.bats).
         host, until it is killed or the storm ends
     hosts-storm.py client mbox|maildir SERVER USER
         runs sessions of the user until the storm ends
-    hosts-storm.py await PHASE
+    hosts-storm.py strike PHASE HOST PID USER ...
         waits until a client is in this phase (login, retr, quit, any), and a
-        random time of at most 0.1 s longer; prints the client's user
+        random time longer; then ends the host
     hosts-storm.py check mbox|maildir USER ...
         compares what was delivered with what was kept and removed
 
@@ -28,6 +28,7 @@ import os
 import random
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -77,9 +78,12 @@ def deliver(host, store, directory, users):
         number = count * 2 + "ab".index(host)
         user = random.choice(users)
         note(f"tried.{host}", f"{number} {user}")
-        append.STORES[store](f"{directory}/{user}", user, make(number))
-        note(f"taken.{host}", f"{number} {user}")
-        time.sleep(random.uniform(0, 0.4))
+        try:
+            append.STORES[store](f"{directory}/{user}", user, make(number))
+            note(f"taken.{host}", f"{number} {user}")
+        except OSError as error:
+            note(f"refused.{host}", f"{number} {error}")
+        time.sleep(random.uniform(0, 0.8))
 
 
 class Broken(Exception):
@@ -102,7 +106,7 @@ class Client:
         note("bad", f"{time.time():.3f} {self.user}: {text}")
 
     def phase(self, name):
-        """Records what the client is doing, for "await"."""
+        """Records what the client is doing, for "strike"."""
         with open(f"{STORM}/phase.{self.user}", "w", encoding="utf-8") as file:
             file.write(name)
 
@@ -263,7 +267,7 @@ class Client:
         """Runs sessions until the storm ends, and then looks once more."""
         while not is_over():
             self.wanted(True)
-            time.sleep(random.uniform(0, 0.3))
+            time.sleep(random.uniform(0, 0.8))
         while not os.path.exists(f"{STORM}/calm"):
             time.sleep(0.1)
         self.wanted(False)
@@ -284,18 +288,17 @@ def phase_is(user, phase):
         return False
 
 
-def await_phase(phase, users):
-    """Waits for the phase, at most 20 seconds."""
+def strike(phase, host, pid, users):
+    """Ends the host, whose first process has this pid: takes its network and
+    kills its processes, while a client is in the phase.
+    """
     end = time.monotonic() + 20
-    while phase != "any" and time.monotonic() < end:
-        there = [user for user in users if phase_is(user, phase)]
-        if there:
-            time.sleep(random.uniform(0, 0.1))
-            print(random.choice(there))
-            return
-        time.sleep(0.002)
-    time.sleep(random.uniform(0, 1))
-    print(random.choice(users))
+    while (phase != "any" and time.monotonic() < end
+           and not any(phase_is(user, phase) for user in users)):
+        time.sleep(0.001)
+    time.sleep(random.uniform(0, 1 if phase == "any" else 0.06))
+    subprocess.run(["ip", "link", "del", f"v-{host}"], check=True)
+    os.kill(int(pid), signal.SIGKILL)
 
 
 def records(name):
@@ -351,8 +354,8 @@ def main(command, *arguments):
         deliver(*arguments[:3], arguments[3:])
     elif command == "client":
         Client(*arguments).run()
-    elif command == "await":
-        await_phase(arguments[0], arguments[1:])
+    elif command == "strike":
+        strike(*arguments[:3], arguments[3:])
     else:
         check(arguments[0], arguments[1:])
 
