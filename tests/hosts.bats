@@ -366,3 +366,29 @@ quit_in_cut() {
 		done
 	done
 }
+
+# show_both MODE COUNT: shows COUNT AP-REQs to both hosts. Prints what
+# tests/programs/replay-hosts.py counts.
+show_both() {
+	local host_env=KRB5CCNAME=FILE:/run/alice
+	host x "$KPOPD_BUILD/tests/programs/apreq" -o 2 -n "$2" \
+	    pop/pop.example.org >"$WORLD/both"
+	host x /usr/bin/python3 "$BATS_TEST_DIRNAME/programs/replay-hosts.py" \
+	    "$WORLD/both" "$1" a.example.org:1109 b.example.org:1109
+}
+
+# bats test_tags=promise:1
+@test "no AP-REQ is accepted twice, whether both hosts get it at once or one after the other" {
+	local mode how count
+	count=$(long && echo 150 || echo 5)
+	for mode in default coherent; do
+		hosts_mode $mode
+		for name in a b; do kpopd_on $name; done
+		show_both after 1
+		for how in after once; do
+			run show_both $how "$count"
+			echo "# replay: $mode, $how: $output" >&3
+			[[ $output == "never 0, once $count, more 0,"* ]]
+		done
+	done
+}

@@ -449,7 +449,7 @@ show_both() {
 	log_count 1 ' replay .*refuses older authenticators'
 }
 
-# check_says [OPTION ...]: prints what kpopd --check says about the replay cache.
+# check_says [OPTION ...]: prints what kpopd --check says of the replay cache.
 check_says() {
 	timeout 90 "$KPOPD_BUILD/kpopd" --check -k "$WORLD/server.keytab" "$@" \
 	    </dev/null | grep -E '^[a-zFAIL]+ +state [^ ]*/replay:'
