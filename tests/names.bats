@@ -82,7 +82,7 @@ canonical='dns_canonicalize_hostname ='
 	alias true false a a
 	alias false true pop a
 	alias fallback false pop a
-	reverse true true a a
+	reverse true true a pop
 	reverse true false pop pop
 	own true true pop pop
 	END
