@@ -34,7 +34,7 @@
  *	options-table.c options.c packet.c path.c preauth.c privsep.c
  *	process.c recover-all.c relay-tls.c replay-cache.c resolve.c
  *	root-file.c sandbox.c sasl.c session-setup.c state.c
- *	uidl-scheme.c uidl.c
+ *	uidl-scheme.c uidl.c volume.c
  */
 #include "config.h"
 
