@@ -26,6 +26,7 @@
 #include "check.h"
 #include "path.h"
 #include "replay-cache.h"
+#include "volume.h"
 
 /* Fewer free MiB or inodes than this are worth a warning. */
 #define ENOUGH_MIB 64
@@ -325,6 +326,58 @@ check_state_permanence(struct check *c, const char *at)
 		    "journal of an unfinished removal is lost");
 }
 
+/*
+ * Reports whether the hosts that have this state directory share the replay
+ * cache: only if the file server can be asked for its content.
+ */
+static void
+check_shared_replay(struct check *c, const char *path)
+{
+	int fd = open(path,
+	    O_RDONLY | O_DIRECT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd != -1)
+		check_ok(c, "state", path,
+		    "the hosts that have it accept each ticket's authenticator "
+		    "once");
+	else if (errno == EINVAL)
+		check_warn(c, "state", path,
+		    "use a local state directory, and share only what is below "
+		    "users; set the option tls immediate",
+		    "its file system has no O_DIRECT: what one host has "
+		    "accepted, another host can accept again");
+	if (fd != -1)
+		close(fd);
+}
+
+/*
+ * Checks whether an exchange that one host has accepted can be used on another
+ * host behind the balancer. Inside TLS no attacker can see it.
+ */
+static void
+check_state_replay(struct check *c)
+{
+	const struct options *o = &c->o;
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/replay", o->state);
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd == -1)
+		return;
+	if (volume_is_shared(fd))
+		check_shared_replay(c, path);
+	else if (o->proxies.count > 0 && o->tls.when != TLS_IMMEDIATE &&
+	    !(o->pop3 && o->tls.when == TLS_REQUIRE))
+		check_warn(c, "state", path,
+		    "set the option tls immediate; for pop3, tls require is "
+		    "enough",
+		    "belongs to this host alone: a ticket's authenticator that "
+		    "it has accepted can be used on another host of the "
+		    "balancer");
+	close(fd);
+}
+
 /* Checks that root can write in the directory. */
 static void
 check_state_writable(struct check *c, const char *at)
@@ -423,8 +476,10 @@ check_state_below(struct check *c, const char *above)
 	check_state_permanence(c, at);
 	check_volume(c, "state", at);
 	check_state_room(c, at);
-	if (is_there)
+	if (is_there) {
 		check_all_entries(c);
+		check_state_replay(c);
+	}
 }
 
 /* Child, because the file system may not answer: checks all. */

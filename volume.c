@@ -2,7 +2,8 @@
  * Asks the server of a shared file system what other hosts have changed.
  *
  * Runs in the session, the recovery and the broker, as the owner of the
- * mailbox. Other hosts can change a file system that is not local. The kernel
+ * mailbox, and as root in the pre-auth process, before its jail, for the replay
+ * cache. Other hosts can change a file system that is not local. The kernel
  * and the file system's client keep sizes, times, names and content for some
  * time, and a lock does not make them ask the server. So the other files of
  * kpopd call volume_ask when they have opened a file, when they have locked it,

@@ -445,6 +445,9 @@ docs/ADMIN.md|# alice's job|here
 docs/ADMIN.md|kpopd --check --access|here
 docs/ADMIN.md|kadmin -q 'addprinc|here
 docs/ADMIN.md|proxies|here
+docs/ADMIN.md|gluster peer probe|hosts.bats|each of two hosts serves a mailbox on GlusterFS
+docs/ADMIN.md|gluster volume create|hosts.bats|each of two hosts serves a mailbox on GlusterFS
+docs/ADMIN.md|mkdir -p /srv/mail|hosts.bats|each of two hosts serves a mailbox on GlusterFS
 docs/ADMIN.md|kadmin -q 'ktadd|here
 docs/ADMIN.md|kadmin -q 'ktremove|here
 docs/ADMIN.md|setspn|not|no Active Directory can be installed here

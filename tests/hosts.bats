@@ -29,6 +29,12 @@ teardown_file() {
 setup() {
 	[ -z "$(reason)" ] || skip "$(reason)"
 	hosts_mail=/srv/mail pop_patience=20
+	# A host that has died in the default mode has only the other mount.
+	for name in a b; do
+		host $name mountpoint -q /srv/mail || host_mount $name
+	done
+	[ "$(cat "$WORLD/hosts/mode" 2>/dev/null)" != default ] ||
+	    hosts_mode coherent
 	await 60 is_whole
 	hosts_empty
 	for name in a b; do
@@ -47,8 +53,10 @@ seconds_since() {
 	awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $1 }"
 }
 
-# is_whole: returns true if all hosts are up and all bricks have the same.
+# is_whole: returns true if all bricks are up and have the same. Waits before that,
+# because GlusterFS's commands take much of the processor.
 is_whole() {
+	sleep 0.5
 	bricks_are_up a b c && is_healed
 }
 
@@ -241,6 +249,7 @@ storm_cut() {
 }
 
 @test "while hosts die, return and heal, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
+	[ -z "${MODE-}" ] || { hosts_mode "$MODE"; kpopd_on a; kpopd_on b; }
 	storm_of storm_death mbox "${DEATHS-$(long && echo 300 || echo 3)}"
 	points_are_good "hosts, mbox" 4
 }
@@ -253,6 +262,32 @@ storm_cut() {
 @test "while the network between hosts is cut and healed, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
 	storm_of storm_cut mbox "${CUTS-$(long && echo 100 || echo 2)}"
 	points_are_good "hosts, network" 3
+}
+
+# stands_still HOST: nothing that reaches the file system on the host is answered,
+# until it goes on.
+stands_still() {
+	host "$1" pkill -STOP -f "glusterfs .*$hosts_mail\$"
+}
+
+goes_on() {
+	host "$1" pkill -CONT -f "glusterfs .*$hosts_mail\$"
+}
+
+@test "while the file system of a host stands still, a login there is answered with [SYS/TEMP] by the login deadline, and the other host serves" {
+	local begin
+	mbox m1 | hosts_store alice
+	kpopd_on a -t 8:60
+	answers a alice '^\+OK 1 '
+	stands_still a
+	begin=$SECONDS
+	run hosts_pop a alice STAT QUIT
+	goes_on a
+	echo "# hosts: a login while the file system stands still: ${lines[-1]-} after $((SECONDS - begin)) s" >&3
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	[ $((SECONDS - begin)) -le 11 ]
+	answers b alice '^\+OK 1 '
+	await 20 "answers a alice '^\+OK 1 '"
 }
 
 @test "a brick that dies and heals has what was delivered and removed meanwhile, and then serves in place of another" {
@@ -302,7 +337,8 @@ quit_in_cut() {
 	net_heal a b c
 	await 60 is_whole || return
 	answers a alice '^\+OK [57] ' || return
-	hosts_has alice <(host b cat "$hosts_mail/spool/alice")
+	host b cat "$hosts_mail/spool/alice" >"$WORLD/now"
+	hosts_has alice "$WORLD/now"
 }
 
 @test "a host that the others do not reach removes nothing and shows nothing, and the others go on" {
@@ -473,4 +509,31 @@ host_pid() {
 	grep -L '\[SYS/TEMP\]\|^+OK bye' "$WORLD"/dead.* | refute grep .
 	await 120 'answers b alice "^\+OK 2 " 2>/dev/null'
 	host_return a
+}
+}
+
+# show_both MODE COUNT: shows COUNT AP-REQs to both hosts. Prints what
+# tests/programs/replay-hosts.py counts.
+show_both() {
+	local host_env=KRB5CCNAME=FILE:/run/alice
+	host x "$KPOPD_BUILD/tests/programs/apreq" -o 2 -n "$2" \
+	    pop/pop.example.org >"$WORLD/both"
+	host x /usr/bin/python3 "$BATS_TEST_DIRNAME/programs/replay-hosts.py" \
+	    "$WORLD/both" "$1" a.example.org:1109 b.example.org:1109
+}
+
+# bats test_tags=promise:1
+@test "no AP-REQ is accepted twice, whether both hosts get it at once or one after the other" {
+	local mode how count
+	count=$(long && echo 150 || echo 5)
+	for mode in default coherent; do
+		hosts_mode $mode
+		for name in a b; do kpopd_on $name; done
+		show_both after 1
+		for how in after once; do
+			run show_both $how "$count"
+			echo "# replay: $mode, $how: $output" >&3
+			[[ $output == "never 0, once $count, more 0,"* ]]
+		done
+	done
 }

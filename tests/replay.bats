@@ -448,3 +448,25 @@ show_both() {
 	    { echo "$output"; log_lines; return 1; }
 	log_count 1 ' replay .*refuses older authenticators'
 }
+
+# check_says [OPTION ...]: prints what kpopd --check says of the replay cache.
+check_says() {
+	timeout 90 "$KPOPD_BUILD/kpopd" --check -k "$WORLD/server.keytab" "$@" \
+	    </dev/null | grep -E '^[a-zFAIL]+ +state [^ ]*/replay:'
+}
+
+@test "kpopd --check says whether other hosts accept again what the replay cache has" {
+	tls_make
+	two_hosts
+	show_both after 1
+	run check_says -d "$WORLD/first/state"
+	[[ $output == "ok "*"the hosts that have it accept each"* ]] ||
+	    { echo "$output"; return 1; }
+	refute check_says -d "$state"
+	run check_says -d "$state" -x 127.0.0.1
+	[[ $output == "warn "*"can be used on another host"*"tls immediate"* ]]
+	run check_says -d "$state" -x 127.0.0.1 $(tls_options) -T require
+	[[ $output == "warn "* ]]
+	refute check_says -d "$state" -x 127.0.0.1 $(tls_options) -T immediate
+	refute check_says -d "$state" -x 127.0.0.1 $(tls_options) -T require -p
+}

@@ -173,6 +173,11 @@ gluster_on() {
 	host "$name" gluster --mode=script "$@"
 }
 
+# admin_block FIRST: prints the commands of docs/ADMIN.md that begin so.
+admin_block() {
+	"$top/tests/programs/document-blocks.py" "$top/docs/ADMIN.md" "$1"
+}
+
 # hosts_volume: starts glusterd on all hosts of bricks, and makes the volume as
 # the documentation has it.
 hosts_volume() {
@@ -182,15 +187,12 @@ hosts_volume() {
 		pids+=($!)
 	done
 	for name in "${pids[@]}"; do wait "$name"; done
-	gluster_on a peer probe b.example.org
-	gluster_on a peer probe c.example.org
+	admin_block "gluster peer probe" | host a bash
 	await 20 "[ \$(gluster_on c pool list | grep -c Connected) -eq 3 ] &&
 	    [ \$(gluster_on b pool list | grep -c Connected) -eq 3 ]"
-	gluster_on a volume create mail replica 3 \
-	    {a,b,c}.example.org:/srv/brick/mail force
-	gluster_on a volume set mail group kpopd
-	gluster_on a volume set mail group disk
-	gluster_on a volume start mail
+	admin_block "gluster volume create" |
+	    sed 's/^gluster volume start/gluster volume set mail group disk\n&/' |
+	    host a bash
 	await 20 'bricks_are_up a b c'
 }
 
@@ -205,13 +207,20 @@ bricks_are_up() {
 	done
 }
 
-# host_mount HOST: mounts the volume with the documented options on /srv/mail,
-# and with GlusterFS's own on /srv/plain.
+# host_mount HOST [DIRECTORY ...]: mounts the volume with the documented options
+# on /srv/mail, and with GlusterFS's own on /srv/plain, or only on one of them.
 host_mount() {
-	host_daemon "$1" mount /srv/mail
-	host_daemon "$1" mount -t glusterfs localhost:/mail /srv/plain
-	await 10 "host $1 mountpoint -q /srv/mail"
-	await 10 "host $1 mountpoint -q /srv/plain"
+	local name=$1 directory
+	shift
+	[ $# -gt 0 ] || set -- /srv/mail /srv/plain
+	for directory; do
+		case $directory in
+		/srv/mail) host_daemon "$name" mount /srv/mail ;;
+		*) host_daemon "$name" mount -t glusterfs localhost:/mail \
+		    "$directory" ;;
+		esac || return
+		await 10 "host $name mountpoint -q $directory"
+	done
 }
 
 # hosts_mode coherent|default: sets the volume's options to those of
@@ -227,6 +236,7 @@ hosts_mode() {
 		done
 		hosts_mail=/srv/plain
 	fi
+	echo "$1" >"$WORLD/hosts/mode"
 }
 
 # hosts_proxy: starts HAProxy on p.
@@ -247,9 +257,8 @@ hosts_start() {
 	hosts_mail=/srv/mail
 	host_mount a
 	host_mount b
-	host a mkdir -p /srv/mail/spool /srv/mail/maildir /srv/mail/kpopd
-	host a chgrp mail /srv/mail/spool
-	host a chmod 2775 /srv/mail/spool
+	admin_block "mkdir -p /srv/mail" | host a bash
+	host a mkdir /srv/mail/maildir
 	for name in a b; do kpopd_on "$name"; done
 	hosts_proxy
 	for name in $hosts_users; do
@@ -399,7 +408,7 @@ host_return() {
 	[[ " $hosts_bricks " != *" $1 "* ]] || host_glusterd "$1"
 	case $1 in
 	a | b)
-		host_mount "$1"
+		host_mount "$1" "$hosts_mail"
 		mapfile -t options <"$WORLD/hosts/$1/options"
 		kpopd_on "$1" ${options+"${options[@]}"}
 		;;

@@ -83,7 +83,7 @@ def deliver(host, store, directory, users):
             note(f"taken.{host}", f"{number} {user}")
         except OSError as error:
             note(f"refused.{host}", f"{number} {error}")
-        time.sleep(random.uniform(0, 0.4))
+        time.sleep(random.uniform(0, 0.8))
 
 
 class Broken(Exception):
@@ -267,7 +267,7 @@ class Client:
         """Runs sessions until the storm ends, and then looks once more."""
         while not is_over():
             self.wanted(True)
-            time.sleep(random.uniform(0, 0.3))
+            time.sleep(random.uniform(0, 0.8))
         while not os.path.exists(f"{STORM}/calm"):
             time.sleep(0.1)
         self.wanted(False)

@@ -13,6 +13,11 @@
 #include "log.h"
 
 void
+log_closed(void)
+{
+}
+
+void
 log_event(int priority, const char *event, const char *format, ...)
 {
 	(void)priority, (void)event, (void)format;
