@@ -223,19 +223,22 @@ host_mount() {
 	done
 }
 
-# hosts_mode coherent|default: sets the volume's options to those of
-# examples/hosts, or to GlusterFS's own, and $hosts_mail to the mount that fits.
+# hosts_mode coherent|caching|default: sets the volume's options to those of
+# examples/hosts (coherent), to GlusterFS's own (default), or to these with the
+# timeouts of examples/hosts (caching). Sets $hosts_mail to the mount that fits.
 hosts_mode() {
 	local name
-	if [ "$1" = coherent ]; then
-		gluster_on a volume set mail group kpopd
-		hosts_mail=/srv/mail
-	else
-		for name in $(cut -d= -f1 "$top/examples/hosts/gluster-group"); do
-			gluster_on a volume reset mail "$name"
-		done
-		hosts_mail=/srv/plain
-	fi
+	gluster_on a volume set mail group kpopd
+	hosts_mail=/srv/plain
+	case $1 in
+	coherent) hosts_mail=/srv/mail ;;
+	caching) set -- "$1" '^performance' ;;
+	esac
+	[ "$1" = coherent ] ||
+	    for name in $(cut -d= -f1 "$top/examples/hosts/gluster-group" |
+		grep "${2-.}"); do
+		gluster_on a volume reset mail "$name"
+	done
 	echo "$1" >"$WORLD/hosts/mode"
 }
 
