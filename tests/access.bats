@@ -22,7 +22,7 @@ teardown() {
 	pop_close 2>/dev/null || true
 	# A listener would outlive its sessions.
 	[ -z "${listens-}" ] || server_stop
-	rm -rf /etc/kpopd.access* /home/alice/.k5login "$box"
+	rm -rf /etc/kpopd.access* /home/{alice,carol}/.k5login "$box"
 	chage -E -1 alice
 	end_test
 }
@@ -411,4 +411,42 @@ answered_after() {
 	access_is '*@* * deny'
 	mv /etc/kpopd.access "$file"
 	may_not alice
+}
+
+# access_storm files|logins COUNT: runs tests/programs/access-storm.py with
+# $COUNT points, or COUNT of them. The seed is $SEED, or a new one in each run.
+access_storm() {
+	local count=${COUNT-$2} status=0
+	KPOPD_BUILD=$KPOPD_BUILD timeout $((count + 200)) /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/access-storm.py" "$1" \
+	    "${SEED-$RANDOM}" "$count" >"$WORLD/points" 3>&- || status=$?
+	cut -c1-2000 "$WORLD/points" >&3
+	return $status
+}
+
+@test "random access files give random logins the rights that kpopd.access(5) describes" {
+	local count=5000
+	! long || count=1000000
+	access_storm files $count
+}
+
+# bats test_tags=fault:21
+@test "while the access file changes, each login has the right of a file that was there, and one with the right read removes nothing" {
+	local name ticket count=60
+	[ -z "${SANITIZER-}" ] || skip "the build without sanitizers tests this"
+	! long || count=3000
+	server_stop
+	server_start $(tls_options)
+	printf '%s\n' carol@KPOPD.TEST mallory@KPOPD.TEST >/home/carol/.k5login
+	chown carol: /home/carol/.k5login
+	# Another test may have made Alice.
+	[ -e "$WORLD/keytabs/Alice.keytab" ] || realm_add Alice
+	for name in alice bob carol mallory Alice alice/cron alice/admin \
+	    eve@OTHER.TEST; do
+		ticket=FILE:$WORLD/ticket.${name//\//.}
+		KRB5CCNAME=$ticket realm_login "$name"
+		[[ $name == *@* ]] || name+=@KPOPD.TEST
+		echo "$name $ticket"
+	done >"$WORLD/tickets"
+	access_storm logins $count
 }

@@ -301,6 +301,37 @@ keeps_ids_of_dovecot() {
 	grep 'the server closed the connection' "$WORLD/errors"
 }
 
+# ends_after N TOTAL: runs kpopc with a server that sends N of its TOTAL bytes
+# and ends. Returns true if kpopc prints a list only if it has them all.
+ends_after() {
+	local status=0
+	timeout 20 "$KPOPD_BUILD/kpopc" --uidl-map --command "$(map_server \
+	    "our \$left //= $1; \$left -= length; if (\$left < 0) { print substr(\$_, 0, \$left); exit }")" \
+	    3>&- >"$WORLD/list" 2>"$WORLD/errors" || status=$?
+	if [ "$1" -lt "$2" ]; then
+		[ "$status" -ne 0 ] && [ ! -s "$WORLD/list" ] &&
+		    [ "$(wc -l <"$WORLD/errors")" -eq 1 ]
+	else
+		[ "$status" -eq 0 ] && list_has 3
+	fi
+}
+
+@test "kpopc --uidl-map prints no list if the server ends after any byte before the last one" {
+	local total every=17
+	mbox one two >"$WORLD/mbox"
+	# This message is read whole.
+	printf '%s\n' "$(from_line)" 'Subject: weak' '' text '' >>"$WORLD/mbox"
+	export MAP_SENT=$WORLD/sent
+	list --command \
+	    "$(map_server 'open my $f, ">>", $ENV{MAP_SENT}; print $f $_')"
+	total=$(wc -c <"$WORLD/sent")
+	! long || every=1
+	for n in $(seq 0 $every $((total - 1))) $((total - 1)) "$total"; do
+		count_point ends_after "$n" "$total"
+	done
+	points_are_good "ends of a server" 20
+}
+
 @test "kpopc --uidl-map gives up if the server sends too much, or nothing" {
 	fails 3 'UIDL: a line of the answer is too long' \
 	    's/old-2/"x" x 1000000/e if $c eq "UIDL"'

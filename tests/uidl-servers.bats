@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # Checks that messages keep the unique ids that another POP3 server gave them:
 # each server serves a mailbox of more than 200 messages, then kpopd does
-# (--uidl). The servers are those of Debian, tests/tools/old-servers unpacks
-# them.
+# (--uidl, or --import-uidl). The servers are those of Debian,
+# tests/tools/old-servers unpacks them.
 
 load helpers/all
 load helpers/oldserver
@@ -71,17 +71,27 @@ kpopd_starts() {
 	local place=mbox:/var/mail/%u
 	[ "$1" = mbox ] || place='maildir:~/Maildir'
 	server_start -m "$place" --uidl "$2"
-	socat "TCP-LISTEN:${3-2110},bind=127.0.0.1,reuseaddr,fork" \
-	    EXEC:"$KPOPD_BUILD/kpopc mail.kpopd.test 1109" 3>&- 2>/dev/null &
+	tunnel_starts "${3-2110}" mail.kpopd.test 1109
+}
+
+# tunnel_starts PORT KPOPC-ARGUMENT ...: makes kpopc forward this port.
+tunnel_starts() {
+	socat "TCP-LISTEN:$1,bind=127.0.0.1,reuseaddr,fork" \
+	    EXEC:"$KPOPD_BUILD/kpopc ${*:2}" 3>&- 2>/dev/null &
 	tunnel=$!
-	await 5 "ss -Hltn sport = ${3-2110} | grep -q ."
+	await 5 "ss -Hltn sport = $1 | grep -q ."
+}
+
+# tunnel_stops: ends the tunnel.
+tunnel_stops() {
+	kill "$tunnel"
+	await 5 "! kill -0 $tunnel 2>/dev/null"
+	tunnel=
 }
 
 # kpopd_stops: ends kpopd and the tunnel, and removes what kpopd has kept.
 kpopd_stops() {
-	kill "$tunnel"
-	await 5 "! kill -0 $tunnel 2>/dev/null"
-	tunnel=
+	tunnel_stops
 	server_stop
 	rm -rf "$state/users"
 }
@@ -367,22 +377,32 @@ clients_fetch_nothing_again() {
 	clients_fetch_nothing_again maildir dovecot
 }
 
-# learns FORMAT PORT: makes a list of the ids with kpopc, and ends the old
-# server. Then kpopd imports the list, and gives all messages the ids in
+# makes_list KPOPC-OPTION ...: makes a list of the ids with kpopc.
+makes_list() {
+	timeout 60 "$KPOPD_BUILD/kpopc" --uidl-map -l alice "$@" \
+	    >"$WORLD/list" 3>&-
+}
+
+# imports FORMAT: kpopd imports the list, and gives all messages the ids in
 # $WORLD/old.
-learns() {
+imports() {
 	local place=mbox:/var/mail/%u
 	[ "$1" = mbox ] || place='maildir:~/Maildir'
-	(umask 077 && echo none >"$WORLD/password")
-	timeout 60 "$KPOPD_BUILD/kpopc" --uidl-map -l alice \
-	    --password-file "$WORLD/password" \
-	    --command "socat - TCP:127.0.0.1:$2" >"$WORLD/list" 3>&-
-	old_stop
 	"$KPOPD_BUILD/kpopd" --import-uidl alice -d "$state" -m "$place" \
 	    <"$WORLD/list" 3>&-
 	kpopd_starts "$1" none
 	ids 2110 | diff "$WORLD/old" -
 	kpopd_stops
+}
+
+# learns FORMAT PORT: makes a list of the ids, ends the old server, and imports
+# the list.
+learns() {
+	(umask 077 && echo none >"$WORLD/password")
+	makes_list --password-file "$WORLD/password" \
+	    --command "socat - TCP:127.0.0.1:$2"
+	old_stop
+	imports "$1"
 }
 
 @test "the unique ids of a Dovecot with pop3_reuse_xuidl, which cannot be computed, are learnt from it" {
@@ -413,6 +433,60 @@ learns() {
 		ids 2100 >"$WORLD/old"
 		learns $format 2100
 	done
+}
+
+# fills_from_cyrus mbox|maildir: makes alice's mailbox of the messages that
+# Cyrus has, byte for byte, except for the CRs of their line ends.
+fills_from_cyrus() {
+	local program=$BATS_TEST_DIRNAME/programs/cyrus-mail.pl
+	if [ "$1" = mbox ]; then
+		perl "$program" mbox "$WORLD/cyrus/mail" | store alice
+	else
+		rm -rf "$box"
+		mkdir -p "$box"/{cur,new,tmp}
+		perl "$program" maildir "$WORLD/cyrus/mail" "$box"
+		chown -R alice: "$box"
+	fi
+}
+
+# hashes: prints the hash of each message in alice's Maildir, sorted.
+hashes() {
+	sha256sum "$box"/*/* | cut -d ' ' -f 1 | sort
+}
+
+# keeps_ids_of_cyrus FORMAT PATTERN: Cyrus serves a mailbox with this
+# uidl_format, whose ids match the pattern. Then kpopd does, from an mbox and
+# from a Maildir.
+keeps_ids_of_cyrus() {
+	rm -rf "$WORLD/cyrus" "$box"
+	mail maildir 1 120
+	old_cyrus "$1"
+	old_cyrus_gets "$box"/*/*
+	tunnel_starts 2110 -p mail.kpopd.test 2100
+	ids 2110 1 2 50 120 >/dev/null
+	mail maildir 121 230
+	old_cyrus_gets "$box"/*/*M{12[1-9],1[3-9]?,2??}P1*
+	ids 2110 >"$WORLD/old"
+	[ "$(grep -Ecx "m[0-9]+ $2" "$WORLD/old")" -eq 226 ]
+	tunnel_stops
+	makes_list -p mail.kpopd.test 2100
+	old_stop
+	hashes >"$WORLD/sent"
+	for format in mbox maildir; do
+		fills_from_cyrus $format
+		imports $format
+	done
+	# Cyrus has not changed the messages.
+	[ "$(hashes | comm -12 "$WORLD/sent" - | wc -l)" -eq 226 ]
+}
+
+@test "Cyrus' messages keep their unique ids with each uidl_format: kpopc learns them by AUTH GSSAPI" {
+	local n='[1-9][0-9]*' hex='[0-9a-f]{8}'
+	old_require cyrus
+	keeps_ids_of_cyrus uidonly "$n"
+	keeps_ids_of_cyrus cyrus "$n\\.$n"
+	keeps_ids_of_cyrus courier "$n-$n"
+	keeps_ids_of_cyrus dovecot "$hex$hex"
 }
 
 @test "if the user replaces dovecot-uidlist by a symlink, a FIFO or a directory, UIDL is refused, and the mailbox is served otherwise" {

@@ -21,7 +21,8 @@ teardown() {
 	local status=0
 	end_test || status=1
 	[ -z "$mounted" ] || umount "$mounted" || status=1
-	rm -rf /home/alice/{box,.procmailrc} "$WORLD"/{list,letter,before,map}
+	rm -rf /etc/procmailrc /home/alice/{box,.procmailrc} \
+	    "$WORLD"/{list,letter,before,map}
 	return $status
 }
 
@@ -743,4 +744,42 @@ fails_at() {
 	[ "$output" = \
 	    "alice: with an id of the other server: 100000 of 100000 messages" ]
 	ids | tr ' ' '\n' | cmp - <(seq -f 'old%.0f' 100000)
+}
+
+# id_storm mbox|maildir: runs tests/programs/id-storm.py with $COUNT steps, with
+# a small file system for the state. The seed is $SEED, or a new one in each
+# run.
+id_storm() {
+	local count=20 mode status=0
+	[ -z "${SANITIZER-}" ] || skip "the build without sanitizers tests this"
+	! long || count=3000
+	count=${COUNT-$count}
+	pop alice QUIT
+	mode=$(stat -c %a "$state/users")
+	mount -t tmpfs -o "size=256k,nr_inodes=200,mode=$mode" state \
+	    "$state/users"
+	mounted=$state/users
+	KPOPD_BUILD=$KPOPD_BUILD timeout $((count + 200)) /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/programs/id-storm.py" "$1" \
+	    "${SEED-$RANDOM}" "$count" >"$WORLD/points" 3>&- || status=$?
+	cat "$WORLD/points" >&3
+	return $status
+}
+
+# bats test_tags=fault:22
+@test "in an mbox, messages keep their ids while imports are killed or have a full disk, and mail comes and goes" {
+	# procmail would wait a second for each message, and eight for a lock.
+	mount -o remount,bind,noatime /var/mail
+	echo LOCKSLEEP=1 >/etc/procmailrc
+	id_storm mbox
+}
+
+# bats test_tags=fault:22
+@test "in a Maildir, messages keep their ids while imports are killed or have a full disk, and mail comes and goes" {
+	format='maildir:~/box'
+	server_stop
+	server_start -m "$format"
+	echo "DEFAULT=${formats[$format]}" >/home/alice/.procmailrc
+	chown alice: /home/alice/.procmailrc
+	id_storm maildir
 }

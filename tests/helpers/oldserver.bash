@@ -1,6 +1,7 @@
 # Runs POP3 servers that kpopd replaces. tests/tools/old-servers has unpacked
 # their packages. They listen on port 2100, except for Dovecot on port 110, and
-# accept alice with the password "none".
+# accept alice with the password "none", except for Cyrus, which accepts
+# Kerberos tickets.
 
 old_place=$top/build/old-servers
 
@@ -29,6 +30,7 @@ old_program() {
 	solid-pop3d) program+=solid-pop3d/usr/sbin/solid-pop3d ;;
 	mailutils) program+=mailutils-pop3d/usr/sbin/pop3d ;;
 	courier) program+=courier-pop/usr/lib/courier/courier/courierpop3d ;;
+	cyrus) program+=cyrus-pop3d/usr/lib/cyrus/bin/pop3d ;;
 	uw) program=${IPOP3D:-$(command -v ipop3d || :)} ;;
 	esac
 	[ -n "$program" ] && [ -x "$program" ] || return 1
@@ -113,6 +115,52 @@ old_dovecot() {
 		settings+=$'\ndisable_plaintext_auth = no'
 	fi
 	dovecot_settings=$settings dovecot_serve_master "$1" $place
+}
+
+# old_cyrus FORMAT: starts Cyrus with its POP3 on port 2100, with this
+# uidl_format, and IMAP on port 2143. Its files are in $WORLD/cyrus. By default
+# it would keep removed messages, and replace bytes of headers by "X". The
+# package of Cyrus' test clients depends on the one with its master process.
+old_cyrus() {
+	local dir=$WORLD/cyrus bin=usr/lib/cyrus/bin
+	mkdir -p "$dir"/{mail,conf/db,conf/socket}
+	[ -e "$dir/keytab" ] || admin \
+	    "ktadd -norandkey -k $dir/keytab pop/mail.kpopd.test imap/mail.kpopd.test"
+	chown -R cyrus "$dir"
+	chmod 755 "$WORLD"
+	cat >"$dir/imapd.conf" <<-END
+	configdirectory: $dir/conf
+	proc_path: $dir/conf/proc
+	mboxname_lockpath: $dir/conf/lock
+	defaultpartition: default
+	partition-default: $dir/mail
+	autocreate_quota: 0
+	expunge_mode: immediate
+	munge8bit: no
+	sasl_mech_list: GSSAPI
+	uidl_format: $1
+	END
+	cat >"$dir/cyrus.conf" <<-END
+	SERVICES {
+	  imap cmd="$old_place/cyrus-imapd/$bin/imapd -C $dir/imapd.conf" listen="127.0.0.1:2143"
+	  pop3 cmd="$old_place/cyrus-pop3d/$bin/pop3d -C $dir/imapd.conf" listen="127.0.0.1:2100"
+	}
+	END
+	KRB5_KTNAME=$dir/keytab "/$bin/master" -C "$dir/imapd.conf" \
+	    -M "$dir/cyrus.conf" -p "$WORLD/old.pid" >/dev/null 2>&1 3>&- &
+	await 10 'ss -Hltn sport = 2100 | grep -q . && [ -s "$WORLD/old.pid" ]'
+}
+
+# old_cyrus_gets FILE ...: appends these messages to alice's mailbox of Cyrus.
+# With a layer of GSSAPI, the imtest of Cyrus 3.10 cannot log in.
+old_cyrus_gets() {
+	perl "$BATS_TEST_DIRNAME/programs/cyrus-mail.pl" append "$@" \
+	    >"$WORLD/appends"
+	timeout 60 /usr/lib/cyrus/bin/imtest -m GSSAPI -k 0 -l 0 -u alice \
+	    -a alice -p 2143 mail.kpopd.test <"$WORLD/appends" \
+	    >"$WORLD/appended" 2>&1
+	[ "$(grep -c '^a OK .APPENDUID ' "$WORLD/appended")" -eq $# ] ||
+	    { grep '^a ' "$WORLD/appended" | head -n 5 >&2; return 1; }
 }
 
 # old_stop: ends the servers.
