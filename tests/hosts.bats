@@ -52,7 +52,7 @@ seconds_since() {
 	awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $1 }"
 }
 
-# is_whole: returns true if all bricks are up and have the same. Waits before that,
+# is_whole: returns true if all bricks are up and have the same. Waits first,
 # because GlusterFS's commands take much of the processor.
 is_whole() {
 	sleep 0.5
@@ -98,7 +98,8 @@ gets_in() {
 		host $name ip route add blackhole 192.0.2.9
 	done
 	begin=$EPOCHREALTIME
-	run host x kinit -c FILE:/run/second -k -t "$WORLD/hosts/alice.keytab" alice
+	run host x kinit -c FILE:/run/second -k \
+	    -t "$WORLD/hosts/alice.keytab" alice
 	for name in a b c x; do
 		host $name ip route del blackhole 192.0.2.9
 	done
@@ -109,8 +110,9 @@ gets_in() {
 # quit_calls: prints "CALL N" for each call with which QUIT changes something,
 # in the order of the calls.
 quit_calls() {
-	sed -nE 's/^(fsync|fdatasync|pwrite64|renameat|ftruncate|unlinkat)\(.*/\1/p' \
-	    "$WORLD/trace" | awk '{ print $1, ++n[$1] }'
+	local calls='fsync|fdatasync|pwrite64|renameat|ftruncate|unlinkat'
+	sed -nE "s/^($calls)\(.*/\1/p" "$WORLD/trace" |
+	    awk '{ print $1, ++n[$1] }'
 }
 
 # marked_on HOST DELETED: begins a session of alice on the host, on the mailbox
@@ -188,6 +190,7 @@ dies_in_quit() {
 	grep -q new "$WORLD/outcomes"
 }
 
+# bats test_tags=fault:23-1,promise:7
 @test "if a host dies in QUIT, the other host removes all marked messages or none, and serves the client within a minute" {
 	dies_in_quit "2 5" "m1 m3 m4 m6"
 	! long || dies_in_quit "1 2 3 4 5 6" ""
@@ -247,24 +250,27 @@ storm_cut() {
 	storm_is_good
 }
 
+# bats test_tags=fault:23-1,promise:7
 @test "while hosts die, return and heal, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
 	[ -z "${MODE-}" ] || { hosts_mode "$MODE"; kpopd_on a; kpopd_on b; }
-	storm_of storm_death mbox "${DEATHS-$(long && echo 300 || echo 3)}"
-	points_are_good "hosts, mbox" 4
+	storm_of storm_death mbox "${DEATHS-$(long && echo 300 || echo 2)}"
+	points_are_good "hosts, mbox" 3
 }
 
+# bats test_tags=fault:23-1,promise:7
 @test "while hosts die, return and heal, no mail of a Maildir is lost or doubled, no removal is undone, and no client waits longer than a minute" {
-	storm_of storm_death maildir "${DEATHS-$(long && echo 100 || echo 2)}"
-	points_are_good "hosts, maildir" 3
+	storm_of storm_death maildir "${DEATHS-$(long && echo 100 || echo 1)}"
+	points_are_good "hosts, maildir" 2
 }
 
+# bats test_tags=fault:23-3,promise:7
 @test "while the network between hosts is cut and healed, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
-	storm_of storm_cut mbox "${CUTS-$(long && echo 100 || echo 2)}"
-	points_are_good "hosts, network" 3
+	storm_of storm_cut mbox "${CUTS-$(long && echo 100 || echo 1)}"
+	points_are_good "hosts, network" 2
 }
 
-# stands_still HOST: nothing that reaches the file system on the host is answered,
-# until it goes on.
+# stands_still HOST: the file system of the host answers nothing until
+# goes_on HOST.
 stands_still() {
 	host "$1" pkill -STOP -f "glusterfs .*$hosts_mail\$"
 }
@@ -273,6 +279,7 @@ goes_on() {
 	host "$1" pkill -CONT -f "glusterfs .*$hosts_mail\$"
 }
 
+# bats test_tags=fault:23-4
 @test "while the file system of a host stands still, a login there is answered with [SYS/TEMP] by the login deadline, and the other host serves" {
 	local begin
 	mbox m1 | hosts_store alice
@@ -289,6 +296,7 @@ goes_on() {
 	await 20 "answers a alice '^\+OK 1 '"
 }
 
+# bats test_tags=fault:23-2
 @test "a brick that dies and heals has what was delivered and removed meanwhile, and then serves in place of another" {
 	mbox m1 m2 m3 | hosts_store alice
 	brick_die c
@@ -340,6 +348,7 @@ quit_in_cut() {
 	hosts_has alice "$WORLD/now"
 }
 
+# bats test_tags=fault:23-3
 @test "a host that the others do not reach removes nothing and shows nothing, and the others go on" {
 	local n
 	mbox m1 m2 m3 m4 m5 m6 >"$WORLD/old"

@@ -46,7 +46,8 @@ host() {
 	    KPOPD_BUILD="$KPOPD_BUILD" ${host_env-} "$@"
 }
 
-# host_daemon NAME COMMAND ...: runs a command there that leaves a process behind.
+# host_daemon NAME COMMAND ...: runs a command there that leaves a process that
+# goes on.
 host_daemon() {
 	host "$@" </dev/null >>"$WORLD/hosts/$1/console" 2>&1 3>&- 4>&- ||
 	    { cat "$WORLD/hosts/$1/console" >&2; return 1; }
@@ -190,8 +191,8 @@ hosts_volume() {
 	admin_block "gluster peer probe" | host a bash
 	await 20 "[ \$(gluster_on c pool list | grep -c Connected) -eq 3 ] &&
 	    [ \$(gluster_on b pool list | grep -c Connected) -eq 3 ]"
-	admin_block "gluster volume create" |
-	    sed 's/^gluster volume start/gluster volume set mail group disk\n&/' |
+	admin_block "gluster volume create" | sed \
+	    's/^\(gluster volume \)start/\1set mail group disk\n&/' |
 	    host a bash
 	await 20 'bricks_are_up a b c'
 }
@@ -341,8 +342,8 @@ hosts_deliver() {
 	    mbox "$hosts_mail/spool/$2" "$2"
 }
 
-# hosts_store USER [HOST]: writes standard input unchanged to the user's mailbox,
-# from b or this host.
+# hosts_store USER [HOST]: writes standard input unchanged to the user's
+# mailbox, from b or this host.
 hosts_store() {
 	host "${2-b}" bash -c 'cat >"$1" && chown "$2:mail" "$1" &&
 	    chmod 660 "$1" && sync "$1"' bash "$hosts_mail/spool/$1" "$1"
@@ -370,10 +371,11 @@ host_session() {
 # host_log HOST PATTERN: waits until kpopd has logged a line there that matches
 # (extended).
 host_log() {
-	await 10 "grep -a ' kpopd' $WORLD/hosts/$1/log/syslog | grep -Eq -- '$2'"
+	await 10 "grep -a ' kpopd' $WORLD/hosts/$1/log/syslog |
+	    grep -Eq -- '$2'"
 }
 
-# hosts_complaints: prints what kpopd has logged on the hosts last, except logins
+# hosts_complaints: prints what kpopd has logged last on the hosts, except logins
 # and HAProxy's checks.
 hosts_complaints() {
 	local name
@@ -434,7 +436,8 @@ brick_return() {
 	await 20 "bricks_are_up $1"
 }
 
-# is_healed: makes GlusterFS heal what a brick has missed, and returns true if each brick has what the others have.
+# is_healed: makes GlusterFS heal what a brick has missed, and returns true if
+# each brick has what the others have.
 is_healed() {
 	local info
 	gluster_on c volume heal mail >/dev/null 2>&1 || :
@@ -484,7 +487,8 @@ hosts_storm_on() {
 
 # hosts_empty: removes all mail and the state.
 hosts_empty() {
-	host b bash -c "rm -rf $hosts_mail/{spool,maildir}/* $hosts_mail/kpopd/users"
+	host b bash -c "cd $hosts_mail &&
+	    rm -rf spool/* maildir/* kpopd/users"
 }
 
 # hosts_maildirs: lets a and b serve Maildirs, which it makes.
