@@ -375,8 +375,8 @@ host_log() {
 	    grep -Eq -- '$2'"
 }
 
-# hosts_complaints: prints what kpopd has logged last on the hosts, except logins
-# and HAProxy's checks.
+# hosts_complaints: prints what kpopd has logged last on the hosts, except
+# logins and HAProxy's checks.
 hosts_complaints() {
 	local name
 	for name in a b; do
