@@ -226,7 +226,9 @@ host_mount() {
 
 # hosts_mode coherent|caching|default: sets the volume's options to those of
 # examples/hosts (coherent), to GlusterFS's own (default), or to these with the
-# timeouts of examples/hosts (caching). Sets $hosts_mail to the mount that fits.
+# timeouts of examples/hosts (caching). Sets $hosts_mail to the mount that fits,
+# and starts kpopd there. Mounts anew, because calls may fail for a moment after
+# the options of a mounted volume have changed.
 hosts_mode() {
 	local name
 	gluster_on a volume set mail group kpopd
@@ -239,6 +241,12 @@ hosts_mode() {
 	    for name in $(cut -d= -f1 "$top/examples/hosts/gluster-group" |
 		grep "${2-.}"); do
 		gluster_on a volume reset mail "$name"
+	done
+	for name in a b; do
+		kpopd_off $name
+		host $name umount -l "$hosts_mail"
+		host_mount $name "$hosts_mail"
+		kpopd_on $name
 	done
 	echo "$1" >"$WORLD/hosts/mode"
 }
