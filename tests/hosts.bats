@@ -29,12 +29,11 @@ teardown_file() {
 setup() {
 	[ -z "$(reason)" ] || skip "$(reason)"
 	hosts_mail=/srv/mail pop_patience=20
-	# A host that has died in the default mode has only the other mount.
+	# A host that has died in another mode has only the other mount.
 	for name in a b; do
 		host $name mountpoint -q /srv/mail || host_mount $name
 	done
-	[ "$(cat "$WORLD/hosts/mode" 2>/dev/null)" != default ] ||
-	    hosts_mode coherent
+	! grep -sqv coherent "$WORLD/hosts/mode" || hosts_mode coherent
 	await 60 is_whole
 	hosts_empty
 	for name in a b; do
@@ -53,7 +52,7 @@ seconds_since() {
 	awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $1 }"
 }
 
-# is_whole: returns true if all bricks are up and have the same. Waits before that,
+# is_whole: returns true if all bricks are up and have the same. Waits first,
 # because GlusterFS's commands take much of the processor.
 is_whole() {
 	sleep 0.5
@@ -99,7 +98,8 @@ gets_in() {
 		host $name ip route add blackhole 192.0.2.9
 	done
 	begin=$EPOCHREALTIME
-	run host x kinit -c FILE:/run/second -k -t "$WORLD/hosts/alice.keytab" alice
+	run host x kinit -c FILE:/run/second -k \
+	    -t "$WORLD/hosts/alice.keytab" alice
 	for name in a b c x; do
 		host $name ip route del blackhole 192.0.2.9
 	done
@@ -110,8 +110,9 @@ gets_in() {
 # quit_calls: prints "CALL N" for each call with which QUIT changes something,
 # in the order of the calls.
 quit_calls() {
-	sed -nE 's/^(fsync|fdatasync|pwrite64|renameat|ftruncate|unlinkat)\(.*/\1/p' \
-	    "$WORLD/trace" | awk '{ print $1, ++n[$1] }'
+	local calls='fsync|fdatasync|pwrite64|renameat|ftruncate|unlinkat'
+	sed -nE "s/^($calls)\(.*/\1/p" "$WORLD/trace" |
+	    awk '{ print $1, ++n[$1] }'
 }
 
 # marked_on HOST DELETED: begins a session of alice on the host, on the mailbox
@@ -189,6 +190,7 @@ dies_in_quit() {
 	grep -q new "$WORLD/outcomes"
 }
 
+# bats test_tags=fault:23-1,promise:7
 @test "if a host dies in QUIT, the other host removes all marked messages or none, and serves the client within a minute" {
 	dies_in_quit "2 5" "m1 m3 m4 m6"
 	! long || dies_in_quit "1 2 3 4 5 6" ""
@@ -202,7 +204,7 @@ storm_death() {
 	local name phases=(login retr quit quit any)
 	name=$(shuf -n 1 -e a b)
 	host_dies_in "${phases[RANDOM % 5]}" "$name" || return
-	sleep $((RANDOM % 10))
+	sleep $((RANDOM % 8))
 	host_return "$name" || return
 	storm_deliver "$name"
 	await 120 is_whole || return
@@ -248,24 +250,27 @@ storm_cut() {
 	storm_is_good
 }
 
+# bats test_tags=fault:23-1,promise:7
 @test "while hosts die, return and heal, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
-	[ -z "${MODE-}" ] || { hosts_mode "$MODE"; kpopd_on a; kpopd_on b; }
-	storm_of storm_death mbox "${DEATHS-$(long && echo 300 || echo 3)}"
-	points_are_good "hosts, mbox" 4
+	[ -z "${MODE-}" ] || hosts_mode "$MODE"
+	storm_of storm_death mbox "${DEATHS-$(long && echo 300 || echo 2)}"
+	points_are_good "hosts, mbox" 3
 }
 
+# bats test_tags=fault:23-1,promise:7
 @test "while hosts die, return and heal, no mail of a Maildir is lost or doubled, no removal is undone, and no client waits longer than a minute" {
-	storm_of storm_death maildir "${DEATHS-$(long && echo 100 || echo 2)}"
-	points_are_good "hosts, maildir" 3
+	storm_of storm_death maildir "${DEATHS-$(long && echo 100 || echo 1)}"
+	points_are_good "hosts, maildir" 2
 }
 
+# bats test_tags=fault:23-3,promise:7
 @test "while the network between hosts is cut and healed, no mail of an mbox is lost or doubled, no removal is undone, and no client waits longer than a minute" {
-	storm_of storm_cut mbox "${CUTS-$(long && echo 100 || echo 2)}"
-	points_are_good "hosts, network" 3
+	storm_of storm_cut mbox "${CUTS-$(long && echo 100 || echo 1)}"
+	points_are_good "hosts, network" 2
 }
 
-# stands_still HOST: nothing that reaches the file system on the host is answered,
-# until it goes on.
+# stands_still HOST: the file system of the host answers nothing until
+# goes_on HOST.
 stands_still() {
 	host "$1" pkill -STOP -f "glusterfs .*$hosts_mail\$"
 }
@@ -274,6 +279,7 @@ goes_on() {
 	host "$1" pkill -CONT -f "glusterfs .*$hosts_mail\$"
 }
 
+# bats test_tags=fault:23-4
 @test "while the file system of a host stands still, a login there is answered with [SYS/TEMP] by the login deadline, and the other host serves" {
 	local begin
 	mbox m1 | hosts_store alice
@@ -290,6 +296,7 @@ goes_on() {
 	await 20 "answers a alice '^\+OK 1 '"
 }
 
+# bats test_tags=fault:23-2
 @test "a brick that dies and heals has what was delivered and removed meanwhile, and then serves in place of another" {
 	mbox m1 m2 m3 | hosts_store alice
 	brick_die c
@@ -341,6 +348,7 @@ quit_in_cut() {
 	hosts_has alice "$WORLD/now"
 }
 
+# bats test_tags=fault:23-3
 @test "a host that the others do not reach removes nothing and shows nothing, and the others go on" {
 	local n
 	mbox m1 m2 m3 m4 m5 m6 >"$WORLD/old"
@@ -509,7 +517,6 @@ host_pid() {
 	grep -L '\[SYS/TEMP\]\|^+OK bye' "$WORLD"/dead.* | refute grep .
 	await 120 'answers b alice "^\+OK 2 " 2>/dev/null'
 	host_return a
-}
 }
 
 # show_both MODE COUNT: shows COUNT AP-REQs to both hosts. Prints what

@@ -46,7 +46,8 @@ host() {
 	    KPOPD_BUILD="$KPOPD_BUILD" ${host_env-} "$@"
 }
 
-# host_daemon NAME COMMAND ...: runs a command there that leaves a process behind.
+# host_daemon NAME COMMAND ...: runs a command there that leaves a process that
+# goes on.
 host_daemon() {
 	host "$@" </dev/null >>"$WORLD/hosts/$1/console" 2>&1 3>&- 4>&- ||
 	    { cat "$WORLD/hosts/$1/console" >&2; return 1; }
@@ -190,8 +191,8 @@ hosts_volume() {
 	admin_block "gluster peer probe" | host a bash
 	await 20 "[ \$(gluster_on c pool list | grep -c Connected) -eq 3 ] &&
 	    [ \$(gluster_on b pool list | grep -c Connected) -eq 3 ]"
-	admin_block "gluster volume create" |
-	    sed 's/^gluster volume start/gluster volume set mail group disk\n&/' |
+	admin_block "gluster volume create" | sed \
+	    's/^\(gluster volume \)start/\1set mail group disk\n&/' |
 	    host a bash
 	await 20 'bricks_are_up a b c'
 }
@@ -223,19 +224,30 @@ host_mount() {
 	done
 }
 
-# hosts_mode coherent|default: sets the volume's options to those of
-# examples/hosts, or to GlusterFS's own, and $hosts_mail to the mount that fits.
+# hosts_mode coherent|caching|default: sets the volume's options to those of
+# examples/hosts (coherent), to GlusterFS's own (default), or to these with the
+# timeouts of examples/hosts (caching). Sets $hosts_mail to the mount that fits,
+# and starts kpopd there. Mounts anew, because calls may fail for a moment after
+# the options of a mounted volume have changed.
 hosts_mode() {
 	local name
-	if [ "$1" = coherent ]; then
-		gluster_on a volume set mail group kpopd
-		hosts_mail=/srv/mail
-	else
-		for name in $(cut -d= -f1 "$top/examples/hosts/gluster-group"); do
-			gluster_on a volume reset mail "$name"
-		done
-		hosts_mail=/srv/plain
-	fi
+	gluster_on a volume set mail group kpopd
+	hosts_mail=/srv/plain
+	case $1 in
+	coherent) hosts_mail=/srv/mail ;;
+	caching) set -- "$1" '^performance' ;;
+	esac
+	[ "$1" = coherent ] ||
+	    for name in $(cut -d= -f1 "$top/examples/hosts/gluster-group" |
+		grep "${2-.}"); do
+		gluster_on a volume reset mail "$name"
+	done
+	for name in a b; do
+		kpopd_off $name
+		host $name umount -l "$hosts_mail"
+		host_mount $name "$hosts_mail"
+		kpopd_on $name
+	done
 	echo "$1" >"$WORLD/hosts/mode"
 }
 
@@ -338,8 +350,8 @@ hosts_deliver() {
 	    mbox "$hosts_mail/spool/$2" "$2"
 }
 
-# hosts_store USER [HOST]: writes standard input unchanged to the user's mailbox,
-# from b or this host.
+# hosts_store USER [HOST]: writes standard input unchanged to the user's
+# mailbox, from b or this host.
 hosts_store() {
 	host "${2-b}" bash -c 'cat >"$1" && chown "$2:mail" "$1" &&
 	    chmod 660 "$1" && sync "$1"' bash "$hosts_mail/spool/$1" "$1"
@@ -367,11 +379,12 @@ host_session() {
 # host_log HOST PATTERN: waits until kpopd has logged a line there that matches
 # (extended).
 host_log() {
-	await 10 "grep -a ' kpopd' $WORLD/hosts/$1/log/syslog | grep -Eq -- '$2'"
+	await 10 "grep -a ' kpopd' $WORLD/hosts/$1/log/syslog |
+	    grep -Eq -- '$2'"
 }
 
-# hosts_complaints: prints what kpopd has logged on the hosts last, except logins
-# and HAProxy's checks.
+# hosts_complaints: prints what kpopd has logged last on the hosts, except
+# logins and HAProxy's checks.
 hosts_complaints() {
 	local name
 	for name in a b; do
@@ -431,7 +444,8 @@ brick_return() {
 	await 20 "bricks_are_up $1"
 }
 
-# is_healed: makes GlusterFS heal what a brick has missed, and returns true if each brick has what the others have.
+# is_healed: makes GlusterFS heal what a brick has missed, and returns true if
+# each brick has what the others have.
 is_healed() {
 	local info
 	gluster_on c volume heal mail >/dev/null 2>&1 || :
@@ -481,7 +495,8 @@ hosts_storm_on() {
 
 # hosts_empty: removes all mail and the state.
 hosts_empty() {
-	host b bash -c "rm -rf $hosts_mail/{spool,maildir}/* $hosts_mail/kpopd/users"
+	host b bash -c "cd $hosts_mail &&
+	    rm -rf spool/* maildir/* kpopd/users"
 }
 
 # hosts_maildirs: lets a and b serve Maildirs, which it makes.

@@ -21,7 +21,8 @@ FROM = b"From sender@example.org Mon Nov 23 05:00:00 2026\n"
 
 def give(descriptor, user):
     """Makes the file the user's."""
-    os.fchown(descriptor, pwd.getpwnam(user).pw_uid, grp.getgrnam("mail").gr_gid)
+    os.fchown(descriptor, pwd.getpwnam(user).pw_uid,
+              grp.getgrnam("mail").gr_gid)
     os.fchmod(descriptor, 0o660)
 
 

@@ -60,9 +60,8 @@ def make(number):
              "Received: from nowhere by example.org", f"Subject: {number}", ""]
     count = 6000 if chance.random() < 0.1 else chance.randrange(1, 80)
     for line in range(count):
-        odd = chance.random() < 0.2
-        lines.append(chance.choice(ODD) if odd
-                     else f"{number} line {line} " + "abc " * chance.randrange(20))
+        usual = f"{number} line {line} " + "abc " * chance.randrange(20)
+        lines.append(chance.choice(ODD) if chance.random() < 0.2 else usual)
     return ("\n".join(lines) + "\nend\n").encode("latin-1")
 
 
@@ -97,7 +96,8 @@ class Client:
         self.store, self.server, self.user = store, server, user
         self.listed, self.marked, self.answer = [], [], "+OK"
         self.removed, self.uidl = set(), {}
-        self.outcomes, self.failures = collections.Counter(), collections.Counter()
+        self.outcomes = collections.Counter()
+        self.failures = collections.Counter()
         self.fragments, self.longest, self.sessions = set(), 0, 0
         self.kpopc, self.buffer = None, b""
 
@@ -205,13 +205,14 @@ class Client:
         if not right:
             self.bad(f"of {self.marked} {gone} are gone after {self.answer}")
         if self.marked:
-            share = "all" if len(gone) == len(self.marked) else len(gone) and "some"
-            self.outcomes[f"{self.answer}: {share or 'none'} gone"] += 1
+            share = "some" if gone else "none"
+            share = "all" if len(gone) == len(self.marked) else share
+            self.outcomes[f"{self.answer}: {share} gone"] += 1
         self.removed.update(gone)
         kept = [n for n in self.listed if n not in self.removed]
         lost = [n for n in kept if n not in now]
         again = [n for n in now if n in self.removed]
-        twice = [n for n, times in collections.Counter(now).items() if times > 1]
+        twice = [n for n in set(now) if now.count(n) > 1]
         if lost or again or twice:
             self.bad(f"lost {lost}, again {again}, twice {twice}")
         if self.store == "mbox" and not lost and now[:len(kept)] != kept:
@@ -221,7 +222,8 @@ class Client:
     def quit(self):
         """Removes some messages."""
         share = random.choice([0.1, 0.3, 0.5, 0.9, 1])
-        marks = [at for at in range(len(self.listed)) if random.random() < share]
+        count = len(self.listed)
+        marks = [at for at in range(count) if random.random() < share]
         for at in marks:
             self.must(f"DELE {at + 1}")
         self.phase("quit")
@@ -318,8 +320,8 @@ def records(name):
 def check(store, users):
     """Compares. Prints the sums, and what is wrong."""
     tried, taken = records("tried"), records("taken")
-    kept, removed, wrong = 0, 0, []
-    sums, longest, sessions = collections.Counter(), 0, 0
+    wrong, sums, longest = [], collections.Counter(), 0
+    results = collections.Counter()
     for user in users:
         with open(f"{STORM}/books.{user}", encoding="utf-8") as file:
             books = json.load(file)
@@ -335,17 +337,20 @@ def check(store, users):
                   in collections.Counter(has).items() if times > 1]
         if books["longest"] > LONGEST:
             wrong.append(f"{user}: no session for {books['longest']:.0f} s")
-        kept, removed = kept + len(books["kept"]), removed + len(books["removed"])
-        sums.update(books["outcomes"])
-        sums.update(books["failures"])
-        longest, sessions = max(longest, books["longest"]), sessions + books["sessions"]
-    print(f"# hosts: {store}: {len(taken)} delivered, {len(tried) - len(taken)} "
-          f"begun; {kept} kept, {removed} removed in {sessions} sessions; "
+        sums.update(kept=len(books["kept"]), removed=len(books["removed"]),
+                    sessions=books["sessions"])
+        results.update(books["outcomes"])
+        results.update(books["failures"])
+        longest = max(longest, books["longest"])
+    print(f"# hosts: {store}: {len(taken)} delivered, "
+          f"{len(tried) - len(taken)} begun; {sums['kept']} kept, "
+          f"{sums['removed']} removed in {sums['sessions']} sessions; "
           f"longest wait for one {longest:.1f} s")
-    print("# hosts: " + "; ".join(f"{name}: {n}" for name, n in sorted(sums.items())))
+    print("# hosts: " + "; ".join(f"{name}: {results[name]}"
+                                  for name in sorted(results)))
     for line in wrong:
         print(line)
-    sys.exit(1 if wrong or not taken or not removed else 0)
+    sys.exit(1 if wrong or not taken or not sums["removed"] else 0)
 
 
 def main(command, *arguments):
