@@ -57,7 +57,8 @@ my %names = (
 	14 => 'OPEN', 15 => 'READ', 16 => 'WRITE', 17 => 'STATFS',
 	18 => 'RELEASE', 20 => 'FSYNC', 25 => 'FLUSH', 26 => 'INIT',
 	27 => 'OPENDIR', 28 => 'READDIR', 29 => 'RELEASEDIR',
-	30 => 'FSYNCDIR', 32 => 'SETLK', 34 => 'ACCESS', 35 => 'CREATE', 45 => 'RENAME2'
+	30 => 'FSYNCDIR', 32 => 'SETLK', 34 => 'ACCESS',
+	35 => 'CREATE', 45 => 'RENAME2'
 );
 # A file's node is its inode number. The root's node is 1, as the kernel
 # requires.

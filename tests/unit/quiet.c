@@ -68,11 +68,6 @@ log_due(struct log_limit *limit, unsigned *more)
 }
 
 void
-log_closed(void)
-{
-}
-
-void
 fatal(const char *format, ...)
 {
 	fprintf(stderr, "fatal: %s\n", format);
