@@ -25,9 +25,16 @@
 
 #define STEPS 16 /* enough unless a locked mailbox grows */
 
+/* What steps that have not failed have done, as bits. */
+enum {
+	STEP_DONE = 0,  /* another step follows */
+	STEP_ASIDE = 1, /* a journal was set aside */
+	STEP_ENDED = 2, /* the journal was unlinked */
+};
+
 /*
  * Sets aside a journal that cannot be used: renames it to rescue.*, so that a
- * person can look at it. Returns 1, as finish_decided does, or -1 (logged).
+ * person can look at it. Returns STEP_ASIDE, or -1 (logged).
  */
 static int
 set_journal_aside(int state, const char *name, const char *why)
@@ -43,13 +50,14 @@ set_journal_aside(int state, const char *name, const char *why)
 	if (renameat(state, name, state, rescue) == -1)
 		return journal_failed("setting the journal aside");
 	log_event(LOG_ERR, "rescue", "file=%s reason=\"%s\"", rescue, why);
-	return journal_sync_state(state) == 0 ? 1 : -1;
+	return journal_sync_state(state) == 0 ? STEP_ASIDE : -1;
 }
 
 /*
  * Does steps 5 and 6 for a mailbox that has not grown. The directory is not
  * synced after the unlink. If j.cut exists again after a power failure, the
- * recovery finds no marker in the mailbox and unlinks j.cut.
+ * recovery finds no marker in the mailbox and unlinks j.cut. Returns STEP_ENDED,
+ * or -1 (logged).
  */
 static int
 truncate_after_d(const struct journal_box *b, const struct journal_head *h)
@@ -61,7 +69,7 @@ truncate_after_d(const struct journal_box *b, const struct journal_head *h)
 	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == -1)
 		return journal_failed(
 		    "unlinking the journal in the state directory");
-	return 0;
+	return STEP_ENDED;
 }
 
 /* Does steps 3 and 4. */
@@ -171,8 +179,8 @@ set_damaged_aside(const struct journal_box *b, const char *name, int result)
 
 /*
  * Continues the removal in the state "j", in which the mailbox has not been
- * truncated. Returns 0 if the state is now "j.cut", or if new mail was added to
- * the journal. Returns 1 if the journal was set aside, or -1 (logged).
+ * truncated. Returns STEP_DONE if the state is now "j.cut", or if new mail was
+ * added to the journal. Returns STEP_ASIDE, or -1 (logged).
  */
 static int
 finish_decided(const struct journal_box *b)
@@ -210,7 +218,7 @@ finish_decided(const struct journal_box *b)
  * before its fsync, or its fsync may have failed. After a failed fsync of data
  * a second one would prove nothing. But here only the size has to reach the
  * disk: if ext4, XFS or Btrfs cannot write metadata, each later fsync fails,
- * too. Returns 0 or -1 (logged).
+ * too. Returns STEP_ENDED or -1 (logged).
  */
 static int
 unlink_written(const struct journal_box *b)
@@ -218,7 +226,7 @@ unlink_written(const struct journal_box *b)
 	if (journal_sync_mailbox(b->fd) == -1)
 		return -1;
 	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == 0)
-		return 0;
+		return STEP_ENDED;
 	return journal_failed("unlinking the journal in the state directory");
 }
 
@@ -256,14 +264,26 @@ finish_written(const struct journal_box *b)
 	}
 }
 
+/* Logs that another host has removed the journal. Returns -1. */
+static int
+report_lost_journal(void)
+{
+	log_failed_at(LOG_ERR,
+	    "the journal has vanished: did this host lose its locks?",
+	    "removing messages");
+	return -1;
+}
+
 /*
  * A few steps suffice, because only a program that ignores locks can make a
- * locked mailbox grow.
+ * locked mailbox grow. A journal may vanish although no step here has ended it:
+ * on a shared file system a call of a host that has lost its locks may arrive
+ * late. The messages are then still there.
  */
 int
 redo_finish(const struct journal_box *b)
 {
-	int aside = 0;
+	int done = 0;
 
 	for (int steps = 0; steps < STEPS; steps++) {
 		int step;
@@ -273,10 +293,11 @@ redo_finish(const struct journal_box *b)
 		else if (journal_may_exist(b->state, JOURNAL_WRITTEN))
 			step = finish_written(b);
 		else
-			return aside;
+			return done == STEP_DONE ? report_lost_journal() :
+						   done & STEP_ASIDE;
 		if (step == -1)
 			return -1;
-		aside |= step;
+		done |= step;
 	}
 	log_failed_at(LOG_ERR,
 	    "the mailbox grows while it is locked: which program ignores the "

@@ -41,10 +41,11 @@
  */
 enum { NEVER = -1 };
 static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER,
-		  fail_with;
+		  vanish_at = NEVER, fail_with;
 static int state, spool;
 static struct journal_box box = { -1, -1, -1 };
 int __real_ftruncate(int, off_t);
+int __real_unlinkat(int, const char *, int);
 
 /*
  * Counts a call, and does what must happen at this call. Returns true if the
@@ -59,6 +60,11 @@ turn(void)
 	/* Another program, which takes no lock, truncates the mailbox. */
 	if (calls == meddle_at)
 		__real_ftruncate(spool, MESSAGE / 2);
+	/* A late call of another host removes the journal. */
+	if (calls == vanish_at) {
+		__real_unlinkat(state, "j", 0);
+		__real_unlinkat(state, "j.cut", 0);
+	}
 	if (calls != fail_at)
 		return false;
 	errno = fail_with;
@@ -595,6 +601,32 @@ a_journal_set_aside_is_not_a_removal(void)
 	CHECK(aside > 0 && system(command) == 0);
 }
 
+/*
+ * The journal vanishes before each call. The result must be RANGES_REMOVED only
+ * if the messages are removed.
+ */
+static void
+a_lost_journal_is_not_a_removal(void)
+{
+	struct range ranges[COUNT];
+	size_t n = ranges_of(2, ranges);
+	unsigned lost = 0;
+
+	for (vanish_at = 1;; vanish_at++) {
+		enum ranges_result result;
+
+		begin(2);
+		calls = 0;
+		result = ranges_remove(&box, ranges, n);
+		if (calls < vanish_at)
+			break;
+		CHECK(result != RANGES_REMOVED || is(expected, expected_size));
+		lost += result == RANGES_DECIDED;
+	}
+	vanish_at = NEVER;
+	CHECK(lost > 0);
+}
+
 int
 main(void)
 {
@@ -615,6 +647,7 @@ main(void)
 	strange_journals_are_set_aside();
 	setting_aside_fails_everywhere();
 	a_journal_set_aside_is_not_a_removal();
+	a_lost_journal_is_not_a_removal();
 	at_each_pending(0x002, look_while_absent);
 	at_each_pending(0x180, look_while_absent);
 	at_each_pending(0x0aa, look_while_unmounted);
