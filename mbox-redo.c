@@ -56,8 +56,8 @@ set_journal_aside(int state, const char *name, const char *why)
 /*
  * Does steps 5 and 6 for a mailbox that has not grown. The directory is not
  * synced after the unlink. If j.cut exists again after a power failure, the
- * recovery finds no marker in the mailbox and unlinks j.cut. Returns STEP_ENDED,
- * or -1 (logged).
+ * recovery finds no marker in the mailbox and unlinks j.cut. Returns
+ * STEP_ENDED, or -1 (logged).
  */
 static int
 truncate_after_d(const struct journal_box *b, const struct journal_head *h)

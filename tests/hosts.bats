@@ -220,7 +220,10 @@ point_here() {
 }
 
 had() {
-	[ "$1" -eq 0 ] || { cat "$WORLD/point"; hosts_complaints; }
+	[ "$1" -eq 0 ] || {
+		cat "$WORLD/point" "$WORLD"/storm/parts
+		hosts_complaints
+	} 2>&1
 	return "$1"
 }
 

@@ -19,6 +19,7 @@ Keeps its records in the directory $STORM, which outlives the hosts:
                             that the disk has, one "NUMBER USER" on each line
     phase.USER              what the client is doing
     books.USER              what the client has seen and removed, at the end
+    parts                   messages of which a client has got only a part
     bad                     what was wrong, one line each
     stop                    exists when the storm ends
 """
@@ -183,6 +184,8 @@ class Client:
             if not make(number).startswith(text.rstrip(b"\n")):
                 self.bad(f"message {number} is not as it was delivered")
             self.fragments.add(number)
+            note("parts", f"{time.time():.3f} {self.user}: {number} has "
+                 f"{len(text)} of {len(make(number))} octets, as message {at}")
         if self.uidl.setdefault(number, uidl) != uidl:
             self.bad(f"the UIDL of message {number} has changed")
         return number
