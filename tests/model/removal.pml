@@ -339,7 +339,8 @@ inline forget(h)
 	r = 0;
 	at = 0;
 	extends = 0;
-	aside = false
+	aside = false;
+	unlinked = false
 }
 
 proctype Host(byte h)
@@ -355,6 +356,7 @@ proctype Host(byte h)
 	int r;		/* the journal that is being finished */
 	byte extends;	/* the new journal adds new mail: to j (1), j.cut (2) */
 	bool aside;	/* a journal was set aside */
+	bool unlinked;	/* the journal was, or there was none to finish */
 	bool broker;	/* the session has ended, its broker has not */
 
 /* Calls on the spool fail after the host has lost the lock on it. */
@@ -442,6 +444,7 @@ lock_to_write:
 			    session_lock != h;
 			assert(!not_alone);
 			NAME_CALL;
+			unlinked = (j == 0 && cut == 0);
 			tmp = 0
 		};
 		atomic {
@@ -614,7 +617,11 @@ finish:
 			if
 			:: j != 0 -> r = j
 			:: j == 0 && cut != 0 -> r = cut; goto written
-			:: j == 0 && cut == 0 -> goto finished
+			:: j == 0 && cut == 0 && (unlinked || aside) ->
+				goto finished
+			/* a late call of another host has removed it */
+			:: j == 0 && cut == 0 && !(unlinked || aside) ->
+				goto failed
 			fi;
 			/* finish_decided */
 			SPOOL_CALL;
@@ -732,11 +739,13 @@ sync_cut:
 			fi;
 			change_names(UNLINK);
 			cut = 0;
+			unlinked = true;
 			goto finish
 		};
 
 finished:
 		atomic {
+			unlinked = false;
 			if
 			:: place == AT_LOGIN ->
 				SPOOL_CALL;
