@@ -148,6 +148,8 @@ fetch() {
 	block README.md "systemctl enable --now kpopd.socket" | as_root
 	block docs/ADMIN.md "kadmin -q 'addprinc -randkey pop/pop" | as_kadmin
 	klist -k "$root/etc/kpopd.keytab" | grep pop/pop.example.org
+	block docs/ADMIN.md "kadmin -q 'addprinc -randkey pop/a" | as_kadmin
+	klist -k "$root/etc/kpopd.keytab" | grep pop/a.example.org
 	block docs/ADMIN.md "kadmin -q 'ktadd -k /etc/kpopd.keytab pop/mail" |
 	    as_kadmin
 	block docs/ADMIN.md "kadmin -q 'ktremove" | as_kadmin
@@ -443,12 +445,14 @@ README.md|./demo|not|these two run the tests themselves
 docs/ADMIN.md|[realms]|here
 docs/ADMIN.md|# alice's job|here
 docs/ADMIN.md|kpopd --check --access|here
-docs/ADMIN.md|kadmin -q 'addprinc|here
+docs/ADMIN.md|kadmin -q 'addprinc -randkey pop/pop|here
+docs/ADMIN.md|kadmin -q 'addprinc -randkey pop/a|here
+docs/ADMIN.md|mount --bind|not|no file system of the container is shared
 docs/ADMIN.md|proxies|here
 docs/ADMIN.md|gluster peer probe|hosts.bats|each of two hosts serves a mailbox on GlusterFS
 docs/ADMIN.md|gluster volume create|hosts.bats|each of two hosts serves a mailbox on GlusterFS
-docs/ADMIN.md|gluster volume clear-locks|not|nothing can cause the fault on purpose
 docs/ADMIN.md|mkdir -p /srv/mail|hosts.bats|each of two hosts serves a mailbox on GlusterFS
+docs/ADMIN.md|gluster volume clear-locks|not|nothing can cause the fault on purpose
 docs/ADMIN.md|kadmin -q 'ktadd|here
 docs/ADMIN.md|kadmin -q 'ktremove|here
 docs/ADMIN.md|setspn|not|no Active Directory can be installed here
