@@ -25,19 +25,8 @@ teardown() {
 	pop_close 2>/dev/null || true
 	keep_end
 	cp "$WORLD"/server.{pem,key} "$WORLD/tls"
-	[ ! -e "$WORLD/own" ] || umount -l "$(cat "$WORLD/own")"
-	rm -rf "$WORLD/own" "$WORLD/upper" "$WORLD/work"
+	own_copy_end
 	end_test
-}
-
-# own_copy DIRECTORY: makes the directory writable until the end of the test.
-# What the test writes exists only in this world.
-own_copy() {
-	mkdir "$WORLD/upper" "$WORLD/work"
-	mount -t overlay \
-	    -o "lowerdir=$1,upperdir=$WORLD/upper,workdir=$WORLD/work" \
-	    kpopd "$1"
-	echo "$1" >"$WORLD/own"
 }
 
 # restart [KPOPD-OPTION ...]: starts xinetd with these options of kpopd, and

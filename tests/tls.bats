@@ -345,7 +345,7 @@ alert_after() {
 	s_client < <(printf 'NOOP\r\nQUIT\r\n') >/dev/null || true
 	log_has 'refused .*reason="no login: left"$'
 	wire </dev/null >/dev/null
-	log_has 'refused .*reason="no login: lost"$'
+	log_has 'closed .*reason="before the first byte"$'
 	log_lacks 'certificate'
 }
 

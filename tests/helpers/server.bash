@@ -276,6 +276,23 @@ end_test() {
 	return $status
 }
 
+# own_copy DIRECTORY: makes the directory writable until own_copy_end. What is
+# written exists only in this world.
+own_copy() {
+	mkdir "$WORLD/upper" "$WORLD/work"
+	mount -t overlay \
+	    -o "lowerdir=$1,upperdir=$WORLD/upper,workdir=$WORLD/work" \
+	    kpopd "$1"
+	echo "$1" >"$WORLD/own"
+}
+
+# own_copy_end: ends own_copy, if the test has used it.
+own_copy_end() {
+	[ -e "$WORLD/own" ] || return 0
+	umount -l "$(cat "$WORLD/own")"
+	rm -rf "$WORLD/own" "$WORLD/upper" "$WORLD/work"
+}
+
 # no_reports: fails if ASan or UBSan has reported something, inside or outside
 # the jails. Prints the report.
 no_reports() {
