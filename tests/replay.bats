@@ -394,12 +394,12 @@ two_hosts() {
 	local n=0 name
 	two_pids=()
 	server_stop
-	fuse_twice "$WORLD/first" "$WORLD/second" cache=3600
+	fuse_twice "$WORLD/host.first" "$WORLD/host.second" cache=3600
 	for name in first second; do
 		n=$((n + 1))
 		perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:127.0.0.$n \
 		    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" \
-		    -d "$WORLD/$name/state" -k "$WORLD/server.keytab" \
+		    -d "$WORLD/host.$name/state" -k "$WORLD/server.keytab" \
 		    -a 200:200:500:0 3>&- &
 		two_pids+=($!)
 		await 5 "ss -Hltn src 127.0.0.$n sport = 1109 | grep -q ."
@@ -429,7 +429,7 @@ show_both() {
 	show_both after 1
 	for name in first second; do
 		# From now on each kernel has all of the cache in memory.
-		cat "$WORLD/$name/state/replay" >/dev/null
+		cat "$WORLD/host.$name/state/replay" >/dev/null
 	done
 	for mode in after once; do
 		run show_both $mode 20
@@ -459,7 +459,7 @@ check_says() {
 	tls_make
 	two_hosts
 	show_both after 1
-	run check_says -d "$WORLD/first/state"
+	run check_says -d "$WORLD/host.first/state"
 	[[ $output == "ok "*"the hosts that have it accept each"* ]] ||
 	    { echo "$output"; return 1; }
 	refute check_says -d "$state"

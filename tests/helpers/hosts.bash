@@ -244,7 +244,8 @@ hosts_mode() {
 	done
 	for name in a b; do
 		kpopd_off $name
-		host $name umount -l "$hosts_mail"
+		! host $name mountpoint -q "$hosts_mail" ||
+		    host $name umount -l "$hosts_mail"
 		host_mount $name "$hosts_mail"
 		kpopd_on $name
 	done
