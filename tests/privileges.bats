@@ -167,21 +167,40 @@ marker_bytes() {
 }
 
 # bats test_tags=promise:6
+# refuse USER: begins a login of alice as USER, which is refused. Sets $refusal
+# to the process that answers. The connection is $connection.
+refuse() {
+	exec {connection}<>/dev/tcp/127.0.0.1/1109
+	{
+		versions
+		apreq pop/mail.kpopd.test | framed
+		printf 'USER %s\r\nPASS x\r\n' "$1"
+	} >&"$connection"
+	await 5 'jailed_in refusal | grep -q .'
+	refusal=$(jailed_in refusal)
+	await 5 '[ -n "${SANITIZER-}" ] ||
+	    [ "$(field "$refusal" Seccomp)" = 2 ]'
+}
+
+# dies_of_openat USER: returns true if the process that answers a refused login
+# is killed when it calls openat. Returns false also if the process has ended
+# before; it does so two seconds after its answer.
+dies_of_openat() {
+	local result=0
+	refuse "$1"
+	captive "$refusal" "openat -100 / 65536" && [ -z "$returned" ] ||
+	    result=1
+	exec {connection}>&-
+	await 5 no_kpopd
+	return $result
+}
+
 @test "a confined process of the pre-auth user answers a refused login, and no state is made for the user" {
 	mbox one | store bob
 	rm -rf "$state/users"
 	realm_login alice
 	for user in bob nobody-here daemon ../bob; do
-		exec {connection}<>/dev/tcp/127.0.0.1/1109
-		{
-			versions
-			apreq pop/mail.kpopd.test | framed
-			printf 'USER %s\r\nPASS x\r\n' "$user"
-		} >&"$connection"
-		await 5 'jailed_in refusal | grep -q .'
-		refusal=$(jailed_in refusal)
-		await 5 '[ -n "${SANITIZER-}" ] ||
-		    [ "$(field "$refusal" Seccomp)" = 2 ]'
+		refuse $user
 		# The process ends two seconds after its answer.
 		kill -STOP "$refusal"
 		has_nothing "$refusal" "$(id -u kpopd)" "$(id -g kpopd)"
@@ -191,12 +210,9 @@ marker_bytes() {
 		[ "$(others "$refusal")" -eq 1 ]
 		await 5 '! pgrep -u bob -x kpopd >/dev/null'
 		kill -CONT "$refusal"
-		if [ -z "${SANITIZER-}" ]; then
-			captive "$refusal" "openat -100 / 65536"
-			[ -z "$returned" ]
-		fi
 		exec {connection}>&-
-		no_kpopd
+		await 5 no_kpopd
+		[ -n "${SANITIZER-}" ] || await 20 "dies_of_openat $user"
 	done
 	[ ! -e "$state/users" ]
 }

@@ -305,7 +305,7 @@ kpopd_on() {
 	    bash perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:0.0.0.0 \
 	    "$KPOPD_BUILD/kpopd" -a 200:200:500:0 "$@" </dev/null \
 	    >"$WORLD/hosts/$name/kpopd.out" 2>&1 3>&-
-	await 5 "host $name ss -Hltn sport = 1109 | grep -q ." ||
+	await 20 "host $name ss -Hltn sport = 1109 | grep -q ." ||
 	    { cat "$WORLD/hosts/$name/kpopd.out" >&2; return 1; }
 }
 
