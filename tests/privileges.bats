@@ -166,7 +166,6 @@ marker_bytes() {
 	pop_ask QUIT
 }
 
-# bats test_tags=promise:6
 # refuse USER: begins a login of alice as USER, which is refused. Sets $refusal
 # to the process that answers. The connection is $connection.
 refuse() {
@@ -195,6 +194,7 @@ dies_of_openat() {
 	return $result
 }
 
+# bats test_tags=promise:6
 @test "a confined process of the pre-auth user answers a refused login, and no state is made for the user" {
 	mbox one | store bob
 	rm -rf "$state/users"
