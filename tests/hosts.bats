@@ -429,16 +429,13 @@ bytes_read() {
 }
 
 # takes_over: leaves a session of alice silent on a, and logs in on b. Returns
-# true if that succeeds within five seconds.
+# true if that succeeds. The login waits at most four seconds for a.
 takes_over() {
-	local begin
 	hosts_open a alice
 	pop_ask "DELE 1"
 	# The idle time before takeover is two seconds.
 	sleep 2.5
-	begin=$EPOCHREALTIME
 	answers b alice '^\+OK 2 ' || return
-	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 5) }" || return
 	pop_hear_end
 	hosts_abandon
 }
