@@ -19,6 +19,7 @@
 #include "lock-session.h"
 #include "log.h"
 #include "maildrop.h"
+#include "mbox-journal-names.h"
 #include "recover.h"
 
 /*
@@ -110,24 +111,6 @@ recover_by_hand(const struct session *s, int channel)
 	finish_removal(s, state, &locks);
 }
 
-/* Returns false only if the directory certainly has no such file. */
-static bool
-may_exist(int directory, const char *name)
-{
-	return faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-	    errno != ENOENT;
-}
-
-/*
- * Returns true if a state directory may contain a journal, under either of its
- * two names (mbox-journal.c).
- */
-static bool
-has_journal(int directory)
-{
-	return may_exist(directory, "j") || may_exist(directory, "j.cut");
-}
-
 /*
  * Returns true if an entry of STATE/users/UID may belong to an unfinished
  * removal. Such an entry is a journal that an earlier version has left, or a
@@ -137,6 +120,7 @@ static bool
 is_unfinished(int directory, const char *name)
 {
 	int state;
+	char journal[JOURNAL_NAME];
 	bool result;
 
 	if (strcmp(name, "j") == 0 || strcmp(name, "j.cut") == 0)
@@ -145,7 +129,8 @@ is_unfinished(int directory, const char *name)
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (state == -1)
 		return errno != ENOTDIR && errno != ENOENT && errno != ELOOP;
-	result = has_journal(state);
+	result = journal_find(state, JOURNAL_DECIDED | JOURNAL_WRITTEN,
+		     journal) != 0;
 	close(state);
 	return result;
 }
