@@ -29,7 +29,13 @@
 _Noreturn static void
 finish_removal(const struct session *s, int state, struct lock_plan *locks)
 {
-	switch (maildrop_recover(s->mailboxes, s->path, state, locks)) {
+	enum drop_error result =
+	    maildrop_recover(s->mailboxes, s->path, state, locks);
+
+	/* The end of this process might not release it: see lock_broker_end. */
+	if (locks->held != s->kept.session)
+		lock_fcntl(locks->held, F_UNLCK);
+	switch (result) {
 	case DROP_OK:
 		_exit(RECOVERY_FINISHED);
 	case DROP_CHANGED:
