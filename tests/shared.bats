@@ -159,6 +159,36 @@ server_has() {
 	log_has 'rescue .*reason="damaged journal"'
 }
 
+@test "a session that has lost its locks removes nothing while the removal of a later session is unfinished" {
+	local state=/srv/spool/state later
+	share locks=1 lost="$WORLD/lost" fail="$WORLD/fuse.fail"
+	server_stop
+	server_start -m mbox:/srv/spool/%u -l fcntl
+	pop_login alice
+	pop_ask "DELE 2"
+	first_session=$(pgrep -xc kpopd)
+	touch "$WORLD/lost"
+	# The later session and its recovery stop when they have written what
+	# stays, and before they have cut off the rest.
+	fuse_hang '^WRITE /alice$'
+	pop alice "DELE 1" QUIT >"$WORLD/later" 3>&- &
+	later=$!
+	fuse_hangs
+	echo '^FSYNC /alice$' >"$WORLD/fuse.fail"
+	fuse_answers
+	wait $later || :
+	log_has 'what="opening the mailbox" error="Input/output error"'
+	await 10 "[ \$(pgrep -xc kpopd) -eq $first_session ]"
+	rm "$WORLD/fuse.fail"
+	refute server_has two three >/dev/null
+	pop_say QUIT
+	pop_hear '^-ERR \[SYS/TEMP\]' || { log_lines; return 1; }
+	pop_hear_end
+	log_has 'what="removing messages" error="the removal of a later session is unfinished'
+	[[ $(pop alice STAT QUIT) == *"+OK 2 messages"* ]]
+	server_has two three
+}
+
 @test "a login is refused if the file server cannot be asked" {
 	share fail="$WORLD/fuse.fail"
 	for call in 'FSYNC /alice' 'GETATTR /alice'; do

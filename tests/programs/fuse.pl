@@ -29,6 +29,8 @@
 #	trace=1         a line for each call is written to LOG
 #	fail=FILE       while FILE exists, calls that match the expression in it
 #	                fail
+#	lost=FILE       if FILE exists, the server gives all locks of
+#	                this mount away, and FILE is removed
 use strict;
 use warnings;
 use Errno qw(:POSIX);
@@ -47,6 +49,7 @@ my %option = (
 	client => 0,
 	trace => 0,
 	fail => '',
+	lost => '',
 	map { split /=/, $_, 2 } @options
 );
 my $cache = $option{cache};
@@ -248,6 +251,17 @@ sub locked {
 		pack 's2 x4 q2 l x4', $type, 0, $start, $size, 0) ? '' : undef;
 }
 
+# The server has not reached this host for a time, and gives its locks away.
+sub lose_locks {
+	return if !unlink $option{lost};
+	for (values %open) {
+		# fcntl writes into its argument. 2 is F_UNLCK.
+		my $none = pack 's2 x4 q2 l x4', 2, 0, 0, 0, 0;
+		fcntl $_->{file}, 37, $none;
+	}
+	return;
+}
+
 sub synced {
 	my ($path) = @_;
 	sysopen my $file, $source . $path, O_RDONLY or return;
@@ -370,6 +384,7 @@ sub fails {
 sub reply {
 	my ($fuse, $r) = @_;
 	forget($r);
+	lose_locks();
 	my $fails = fails($r);
 	$! = EIO;
 	my $out = $fails ? undef : answer($r);
