@@ -147,28 +147,45 @@ volume_ask(int fd)
 	return volume_is_shared(fd) ? ask_server(fd) : 0;
 }
 
+/*
+ * Asks for the times after the open, which makes the client of the file system
+ * ask the server. The kernel has kept the names with the times, and reads them
+ * again if it learns of other ones.
+ */
+DIR *
+volume_open_names(int dir)
+{
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = NULL;
+	struct statx st;
+
+	if (copy != -1 &&
+	    (!volume_is_shared(copy) ||
+		statx(copy, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+		    STATX_BASIC_STATS, &st) == 0))
+		stream = fdopendir(copy);
+	if (stream == NULL)
+		file_close(copy);
+	return stream;
+}
+
 int
 volume_lists(int dir, const char *const names[])
 {
-	int result = 0,
-	    copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *stream = copy != -1 ? fdopendir(copy) : NULL;
+	DIR *stream = volume_open_names(dir);
 	const struct dirent *d;
+	int result = 0, error;
 
-	if (stream == NULL) {
-		file_close(copy);
+	if (stream == NULL)
 		return -1;
-	}
 	while (errno = 0, (d = readdir(stream)) != NULL)
 		for (size_t i = 0; names[i] != NULL; i++)
 			if (strcmp(d->d_name, names[i]) == 0)
 				result = 1;
-	if (errno != 0)
-		result = -1;
-	copy = errno;
+	error = errno;
 	closedir(stream);
-	errno = copy;
-	return result;
+	errno = error;
+	return error == 0 ? result : -1;
 }
 
 int

@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -56,6 +57,12 @@ void volume_forget(int fd);
  * Returns the descriptor, or -1 with errno.
  */
 int volume_open(int dir, const char *name, int flags);
+
+/*
+ * Opens the names of an open directory for readdir, as they are now. Returns
+ * NULL with errno if that fails.
+ */
+DIR *volume_open_names(int dir);
 
 /*
  * Reads the names of an open directory. Returns 1 if it contains one of the

@@ -150,7 +150,7 @@ server_has() {
 	server_start -m mbox:/srv/spool/%u
 	[[ $(pop alice QUIT) == *"3 messages left" ]]
 	own=$(cd "$state/users" && ls -d "$(id -u alice)"/mbox-*)
-	fuse_over "$state/users" cache=3600 client=1
+	fuse_over "$state/users" cache=3600 client=1 listings=1
 	[[ $(pop alice QUIT) == *"3 messages left" ]]
 	log_lacks rescue
 	head -c 5000 /dev/zero >"$WORLD/fuse/$own/j"
@@ -209,7 +209,7 @@ server_has() {
 		make_message $name >"/home/alice/Maildir/new/1.$name.host"
 	done
 	chown -R alice: /home/alice/Maildir
-	fuse_over /home/alice/Maildir cache=3600 client=1 behind=3600
+	fuse_over /home/alice/Maildir cache=3600 client=1 behind=3600 listings=1
 	server_start -m maildir:%h/Maildir
 	[[ $(pop alice STAT QUIT) == *"+OK 2 messages"* ]]
 	[[ $(pop alice STAT QUIT) == *"+OK 2 messages"* ]]
