@@ -198,6 +198,15 @@ volume_ask_directory(int fd)
 	return volume_lists(fd, none) == -1 ? -1 : ask_server(fd);
 }
 
+void
+volume_outlast_names(int fd)
+{
+	const struct timespec all = { .tv_sec = STALE_MS / 1000 };
+
+	if (volume_is_shared(fd))
+		nanosleep(&all, NULL);
+}
+
 /*
  * Returns true if the server has a file of this name. A call that would make a
  * name always asks the server. This call makes none, because a directory cannot

@@ -59,6 +59,12 @@ void volume_forget(int fd);
 int volume_open(int dir, const char *name, int flags);
 
 /*
+ * On a shared file system waits three seconds, until this host knows by which
+ * names other hosts have called files before.
+ */
+void volume_outlast_names(int fd);
+
+/*
  * Opens the names of an open directory for readdir, as they are now. Returns
  * NULL with errno if that fails.
  */
