@@ -57,6 +57,12 @@
  * microseconds.
  */
 #define PAUSE_NS 300000
+/*
+ * A file server that does not reach a host gives its locks away, with
+ * examples/hosts after six seconds. So if a record took longer than this,
+ * another host may have recorded the same authenticator meanwhile.
+ */
+#define LATE_MS 3000
 #define PATH_SIZE 4096 /* bytes of a path */
 /* With O_DIRECT, offsets, sizes and buffers are multiples of this. */
 #define BLOCK 4096
@@ -104,6 +110,7 @@ struct replay {
 	 */
 	int64_t apart;
 	int64_t deadline; /* for the lock: ms of CLOCK_MONOTONIC */
+	int64_t locked;   /* when it asked for the lock that it got; likewise */
 	struct head head;
 };
 
@@ -124,12 +131,13 @@ static size_t block_count; /* of the blocks that were read under this lock */
  * lock that belongs to a process, and then release a newer one of that process.
  */
 static int
-lock_cache(const struct replay *r)
+lock_cache(struct replay *r)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	while (fcntl(r->fd, F_OFD_SETLK, &whole) == -1) {
+	while (r->locked = clock_ms(),
+	    fcntl(r->fd, F_OFD_SETLK, &whole) == -1) {
 		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
 			return -1;
 		if (clock_ms() >= r->deadline) {
@@ -638,6 +646,11 @@ record_locked(struct replay *r, const struct replay_authenticator *a)
 	now.boot = boot.tv_sec;
 	result = replay_record_at(r, a, &now);
 	unlock_cache(r);
+	if (result == REPLAY_NEW && r->is_shared &&
+	    clock_ms() - r->locked > LATE_MS) {
+		errno = ETIMEDOUT;
+		return REPLAY_FAILED;
+	}
 	return result;
 }
 
