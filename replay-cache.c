@@ -105,8 +105,8 @@ struct replay {
 	int64_t keep;   /* the longest clock skew of all services */
 	/*
 	 * How far the clocks of the hosts that use the file may differ, in
-	 * seconds. A host whose clock differs by more than the skew serves no
-	 * client.
+	 * seconds. A host whose clock differs from the clients' by more than
+	 * the skew serves none of them. So two hosts may differ by twice that.
 	 */
 	int64_t apart;
 	int64_t deadline; /* for the lock: ms of CLOCK_MONOTONIC */
@@ -271,7 +271,7 @@ read_head(struct replay *r)
 	    r->head.born > time(NULL) + r->apart)
 		return 0;
 	r->keep = longest;
-	r->apart = r->is_shared ? longest : 0;
+	r->apart = r->is_shared ? 2 * longest : 0;
 	return 1;
 }
 
@@ -347,7 +347,7 @@ open_shared(struct replay *r, const char *path)
 	close(r->fd);
 	r->fd = fd;
 	r->is_shared = true;
-	r->apart = r->keep;
+	r->apart = 2 * r->keep;
 	return 0;
 }
 
@@ -460,7 +460,7 @@ is_needed(const struct replay *r, const struct slot *s,
 	if (stored <= now->boot && now->boot <= stored + 2 * r->keep)
 		return true;
 	return now->wall <= ctime + r->keep + r->apart &&
-	    ctime <= now->wall + 2 * r->keep;
+	    ctime <= now->wall + (r->is_shared ? 3 : 2) * r->keep;
 }
 
 /*
