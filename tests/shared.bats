@@ -249,3 +249,42 @@ server_has() {
 	[[ $output == *"/var/mail/alice: an mbox"* ]]
 	refute grep "file system (" <<<"$output"
 }
+
+# check_alice [SPOOLS]: prints what kpopd --check finds about alice.
+check_alice() {
+	"$KPOPD_BUILD/kpopd-check" --check -d "$state" \
+	    -m "mbox:${1-/srv/spool}/%u" -k "$WORLD/server.keytab" alice
+}
+
+@test "kpopd --check reports if other hosts have only the spools or only the state" {
+	local warns='^warn  mailbox /srv/spool: '
+	server_start -m mbox:/srv/spool/%u
+	pop alice QUIT
+	refute grep 'other hosts' < <(check_alice)
+	fuse_over /srv/spool
+	check_alice | grep "${warns}other hosts may change it, but do not see "
+	rm -rf "$state/users"/*
+	check_alice | grep "${warns}other hosts may change it, but do not see "
+	fuse_end
+	fuse_over "$state/users"
+	check_alice | grep "${warns}no other host sees it, but other hosts may "
+	fuse_end
+	mkdir -p /srv/spool/all /srv/spool/state/users
+	mv /srv/spool/alice /srv/spool/all
+	fuse_over /srv/spool
+	local state=/srv/spool/state
+	check_alice /srv/spool/all >"$WORLD/all" || :
+	grep '^[a-z]*  *mailbox /srv/spool/all' "$WORLD/all"
+	refute grep 'other hosts may' "$WORLD/all"
+}
+
+@test "no login uses the directory below a mount of STATE/users that is missing" {
+	mkdir -p "$state/users"
+	chown nobody "$state/users"
+	server_start -m mbox:/srv/spool/%u
+	run pop alice QUIT
+	chown root "$state/users"
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	log_has 'fatal .*users has another owner, uid '
+	[ -z "$(ls "$state/users")" ]
+}
