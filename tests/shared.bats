@@ -250,6 +250,25 @@ server_has() {
 	refute grep "file system (" <<<"$output"
 }
 
+@test "an access file that another host extends while it is read lets nobody in" {
+	local file=/srv/spool/access before
+	share
+	server_stop
+	server_start -m mbox:/srv/spool/%u --access $file
+	echo 'alice@KPOPD.TEST alice full' >"$WORLD/fuse/access"
+	fuse_hang '^READ /access'
+	pop alice QUIT >"$WORLD/half" 2>&1 3>&- &
+	before=$!
+	fuse_hangs
+	echo '*@KPOPD.TEST * deny' >>"$WORLD/fuse/access"
+	fuse_answers
+	wait $before || :
+	refute grep '^+OK bye' "$WORLD/half"
+	log_has 'refused .*access: it changed while it was read'
+	echo 'alice@KPOPD.TEST alice full' >"$WORLD/fuse/access"
+	pop alice QUIT | grep '^+OK bye'
+}
+
 # check_alice [SPOOLS]: prints what kpopd --check finds about alice.
 check_alice() {
 	"$KPOPD_BUILD/kpopd-check" --check -d "$state" \
