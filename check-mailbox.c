@@ -494,6 +494,7 @@ look_at_mailbox(struct check *c)
 		report_usable(c);
 	check_directories(c, mailbox, "the mailbox");
 	check_volume(c, "mailbox", directory);
+	check_volumes_agree(c, directory);
 }
 
 /*

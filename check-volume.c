@@ -205,3 +205,45 @@ check_volume(struct check *c, const char *kind, const char *path)
 	}
 	close(fd);
 }
+
+/*
+ * Returns 1 if other hosts may change the directory at path, 0 if only this
+ * host may, or -1 if the directory cannot be opened.
+ */
+static int
+is_shared_path(const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), result = -1;
+
+	if (fd != -1) {
+		result = volume_is_shared(fd);
+		close(fd);
+	}
+	return result;
+}
+
+void
+check_volumes_agree(struct check *c, const char *path)
+{
+	char users[PATH_MAX];
+	int mailbox = is_shared_path(path), state;
+
+	snprintf(users, sizeof(users), "%s/users", c->o.state);
+	if ((state = is_shared_path(users)) == -1)
+		state = is_shared_path(c->o.state);
+	if (mailbox == 1 && state == 0)
+		check_warn(c, "mailbox", path,
+		    check_remedy(c,
+			"if other hosts serve it, they must have %s, too: is "
+			"it mounted?",
+			users),
+		    "other hosts may change it, but do not see the locks and "
+		    "unfinished removals of this host in %s",
+		    users);
+	else if (mailbox == 0 && state == 1)
+		check_warn(c, "mailbox", path,
+		    "if other hosts have mailboxes of their own here, give "
+		    "each host its own state directory",
+		    "no other host sees it, but other hosts may have %s",
+		    users);
+}

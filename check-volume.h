@@ -10,4 +10,10 @@ struct check;
  */
 void check_volume(struct check *c, const char *kind, const char *path);
 
+/*
+ * Prints a line if other hosts may change only one of these: the mailbox's
+ * directory at path, and STATE/users.
+ */
+void check_volumes_agree(struct check *c, const char *path);
+
 #endif

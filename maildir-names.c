@@ -25,7 +25,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "file.h"
 #include "log.h"
 #include "maildir-names.h"
 #include "volume.h"
@@ -200,18 +199,16 @@ is_message(int directory, const struct dirent *d)
 static int
 list_directory(struct names *l, int fd, int directory)
 {
+	DIR *stream = volume_open_names(fd);
 	const struct dirent *d;
-	int error, copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *stream = copy != -1 ? fdopendir(copy) : NULL;
+	int error;
 
-	if (stream == NULL) {
-		file_close(copy);
+	if (stream == NULL)
 		return -1;
-	}
 	while (errno = 0, (d = readdir(stream)) != NULL) {
 		if (d->d_name[0] == '.')
 			continue;
-		if (is_message(copy, d))
+		if (is_message(fd, d))
 			names_add(l, d->d_name, d->d_ino, directory);
 		else
 			l->skipped++;

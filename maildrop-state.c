@@ -287,8 +287,7 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 	size_t n = strlen(b->format);
 	enum drop_error error = DROP_OK;
 	const struct dirent *entry;
-	int copy = openat(user, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *all = copy != -1 ? fdopendir(copy) : NULL;
+	DIR *all = volume_open_names(user);
 
 	if (all == NULL)
 		return fail_to_follow();

@@ -21,8 +21,10 @@
 #include "mbox-cache.h"
 #include "mbox-find.h"
 #include "mbox-ranges.h"
+#include "mbox-redo.h"
 #include "mbox-remove.h"
 #include "mbox-spool.h"
+#include "volume.h"
 
 #define NOT_IN_PLACE SIZE_MAX
 
@@ -167,6 +169,26 @@ find_anywhere(struct mbox *m, const unsigned char *marks, struct range *ranges,
 	return 0;
 }
 
+/*
+ * Returns true (logged) if the state directory has a journal. At the login
+ * there was none, so it is the journal of a session that has had the session
+ * lock since: a file server has given the lock away and back, and lock_spool
+ * did not notice. The mailbox may be half written. The recovery, which runs
+ * after this session, finishes that removal.
+ */
+static bool
+is_begun_elsewhere(const struct mbox *m)
+{
+	if (!volume_is_shared(m->place.state) ||
+	    !redo_is_pending(m->place.state))
+		return false;
+	log_failed_at(LOG_ERR,
+	    "the removal of a later session is unfinished: did this host lose "
+	    "its locks?",
+	    "removing messages");
+	return true;
+}
+
 static void
 log_replaced(void)
 {
@@ -187,6 +209,8 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	int same;
 	size_t n;
 
+	if (is_begun_elsewhere(m))
+		return DROP_FAILED;
 	if ((same = spool_is_same_file(m)) == -1 ||
 	    fingerprint_look(&now, m->fd) == -1) {
 		log_failed("removing messages");

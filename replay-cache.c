@@ -57,6 +57,12 @@
  * microseconds.
  */
 #define PAUSE_NS 300000
+/*
+ * A file server that does not reach a host gives its locks away, with
+ * examples/hosts after six seconds. So if a record took longer than this,
+ * another host may have recorded the same authenticator meanwhile.
+ */
+#define LATE_MS 3000
 #define PATH_SIZE 4096 /* bytes of a path */
 /* With O_DIRECT, offsets, sizes and buffers are multiples of this. */
 #define BLOCK 4096
@@ -99,11 +105,12 @@ struct replay {
 	int64_t keep;   /* the longest clock skew of all services */
 	/*
 	 * How far the clocks of the hosts that use the file may differ, in
-	 * seconds. A host whose clock differs by more than the skew serves no
-	 * client.
+	 * seconds. A host whose clock differs from the clients' by more than
+	 * the skew serves none of them. So two hosts may differ by twice that.
 	 */
 	int64_t apart;
 	int64_t deadline; /* for the lock: ms of CLOCK_MONOTONIC */
+	int64_t locked;   /* when it asked for the lock that it got; likewise */
 	struct head head;
 };
 
@@ -124,12 +131,13 @@ static size_t block_count; /* of the blocks that were read under this lock */
  * lock that belongs to a process, and then release a newer one of that process.
  */
 static int
-lock_cache(const struct replay *r)
+lock_cache(struct replay *r)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	while (fcntl(r->fd, F_OFD_SETLK, &whole) == -1) {
+	while (r->locked = clock_ms(),
+	    fcntl(r->fd, F_OFD_SETLK, &whole) == -1) {
 		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
 			return -1;
 		if (clock_ms() >= r->deadline) {
@@ -263,7 +271,7 @@ read_head(struct replay *r)
 	    r->head.born > time(NULL) + r->apart)
 		return 0;
 	r->keep = longest;
-	r->apart = r->is_shared ? longest : 0;
+	r->apart = r->is_shared ? 2 * longest : 0;
 	return 1;
 }
 
@@ -339,7 +347,7 @@ open_shared(struct replay *r, const char *path)
 	close(r->fd);
 	r->fd = fd;
 	r->is_shared = true;
-	r->apart = r->keep;
+	r->apart = 2 * r->keep;
 	return 0;
 }
 
@@ -452,7 +460,7 @@ is_needed(const struct replay *r, const struct slot *s,
 	if (stored <= now->boot && now->boot <= stored + 2 * r->keep)
 		return true;
 	return now->wall <= ctime + r->keep + r->apart &&
-	    ctime <= now->wall + 2 * r->keep;
+	    ctime <= now->wall + (r->is_shared ? 3 : 2) * r->keep;
 }
 
 /*
@@ -638,6 +646,11 @@ record_locked(struct replay *r, const struct replay_authenticator *a)
 	now.boot = boot.tv_sec;
 	result = replay_record_at(r, a, &now);
 	unlock_cache(r);
+	if (result == REPLAY_NEW && r->is_shared &&
+	    clock_ms() - r->locked > LATE_MS) {
+		errno = ETIMEDOUT;
+		return REPLAY_FAILED;
+	}
 	return result;
 }
 

@@ -32,6 +32,7 @@
 #include "fingerprint.h"
 #include "path.h"
 #include "root-file.h"
+#include "volume.h"
 
 /*
  * An absent file is looked for at most LOOKS times more, each time after
@@ -43,6 +44,8 @@
 #define LOOK_US 5000
 #define LOOKS_NS (INT64_C(1000) * LOOK_US * LOOKS)
 #define NEW_NS INT64_C(1000000000)
+/* The clocks of two hosts differ by less than this, as in fingerprint.c. */
+#define APART_S (11 * 60)
 #define CHANGED "it changed while it was read"
 
 static bool
@@ -66,6 +69,20 @@ is_within(const struct timespec *t, int64_t ns)
 }
 
 /*
+ * Returns true if an open file, which was last changed at this time, may have
+ * changed within LOOKS_NS. On a shared file system the clock of another host
+ * may have given the time.
+ */
+static bool
+may_be_new(int fd, struct timespec changed)
+{
+	if (!volume_is_shared(fd))
+		return is_within(&changed, LOOKS_NS);
+	changed.tv_sec -= APART_S;
+	return is_within(&changed, INT64_C(2000000000) * APART_S);
+}
+
+/*
  * Reads the text of an open file, and checks that it has not changed meanwhile.
  * Does not compare the ctime: every user may be able to link the file, and a
  * new link changes the ctime.
@@ -79,12 +96,13 @@ read_text(struct root_file *f, int fd, const struct stat *before)
 	 * Reads only then, because another write in the same tick of the
 	 * kernel's clock would not change the mtime.
 	 */
-	for (int i = 0; i < LOOKS && is_within(&before->st_mtim, LOOKS_NS); i++)
+	for (int i = 0; i < LOOKS && may_be_new(fd, before->st_mtim); i++)
 		usleep(LOOK_US);
 	if (file_read(fd, f->text, (size_t)before->st_size, 0) == -1)
 		return refuse_file(f, 0,
 		    errno == ENODATA ? CHANGED : strerror(errno));
-	if (fstat(fd, &after) == -1 || after.st_size != before->st_size ||
+	if (volume_ask(fd) == -1 || fstat(fd, &after) == -1 ||
+	    after.st_size != before->st_size ||
 	    fingerprint_ns(&after.st_mtim) != fingerprint_ns(&before->st_mtim))
 		return refuse_file(f, 0, CHANGED);
 	return true;
@@ -162,7 +180,8 @@ root_file_read(struct root_file *f, const char *path, unsigned kib,
 	if (st.st_uid != 0)
 		return refuse_file(f, 0, "it does not belong to root");
 	/* To open a FIFO must not wait for a writer. */
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	fd = volume_open(AT_FDCWD, path,
+	    O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd == -1)
 		return refuse_file(f, 0, strerror(errno));
 	ok = check_file(f, fd, &st, kib);

@@ -4,9 +4,9 @@
  *
  * Runs as root. It opens STATE/users/UID, but nothing below it.
  *
- *	STATE/users                root's, 0700: no user can open a path in it;
- *	                           locked by a login that moves the state of
- *	                           former users aside
+ *	STATE/users                root's, 0700: no user can open a path in it
+ *	STATE/users/lock           root's, empty: locked by a login that moves
+ *	                           the state of former users aside
  *	STATE/users/UID            the user's, 0700; processes get it open
  *	STATE/users/UID/FORMAT-ID  of one mailbox; made by the session, the
  *	                           broker or the recovery
@@ -45,9 +45,11 @@
 #include "log.h"
 #include "privsep.h"
 #include "state.h"
+#include "volume.h"
 
 #define STATE_NAME 64 /* bytes of a name in users or logins with its NUL */
 #define MAILBOXES ".mailboxes"
+#define FORMER_LOCK "lock"
 /*
  * The number of login slots of a uid. At most this many logins of the uid may
  * wait for the user's files at the same time.
@@ -332,27 +334,47 @@ search_list(int users, struct search *w)
 }
 
 /*
+ * Locks the moving of former users' state. The lock is on a file, because a
+ * lock on the directory would not exclude the logins of other hosts. Another
+ * host may have moved names just before. Returns the descriptor with the lock,
+ * or -1 (logged).
+ */
+static int
+lock_former(int users)
+{
+	int fd = openat(users, FORMER_LOCK,
+	    O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd != -1 && flock(fd, LOCK_EX) == 0) {
+		volume_outlast_names(fd);
+		return fd;
+	}
+	log_failed("locking users/" FORMER_LOCK " in the state directory");
+	file_close(fd);
+	return -1;
+}
+
+/*
  * Looks for the line, and moves the state of former users of this uid aside.
  * Returns 1 if the line exists, 0 if it is absent, or -1 (logged).
  *
  * Another login may move the state of the same former users. What this login
  * has read is then out of date, and STATE/users/UID is the new user's. So this
- * login reads the list again while it has a lock, which it keeps until it
- * closes `users`. Only such logins wait for the lock, because the account
- * database may answer late.
+ * login reads the list again while it has a lock, which it keeps until the
+ * caller closes *lock (-1: it needs none). Only such logins wait for the lock,
+ * because the account database may answer late.
  */
 static int
-look_for_line(int users, const struct account *a, const char *mailboxes)
+look_for_line(int users, const struct account *a, const char *mailboxes,
+    int *lock)
 {
 	struct search w = { .account = a, .mailboxes = mailboxes };
 	int known = search_list(users, &w);
 
 	if (known != 0 || w.former[0] == '\0')
 		return known;
-	if (flock(users, LOCK_EX) == -1) {
-		log_failed("locking users in the state directory");
+	if ((*lock = lock_former(users)) == -1)
 		return -1;
-	}
 	w.former[0] = '\0';
 	known = search_list(users, &w);
 	return known == 0 && w.former[0] != '\0' &&
@@ -375,19 +397,20 @@ int
 state_open(const char *state, const struct account *a, const char *mailboxes)
 {
 	char path[PATH_MAX];
-	int users = open_users(state), own = -1, known = -1;
+	int users = open_users(state), own = -1, known = -1, lock = -1;
 
 	if (snprintf(path, sizeof(path), "%s/users/%u", state,
 		(unsigned)a->uid) >= PATH_MAX)
 		fatal("the path of the state directory is too long");
-	if (users != -1 && (known = look_for_line(users, a, mailboxes)) != -1)
+	if (users != -1 &&
+	    (known = look_for_line(users, a, mailboxes, &lock)) != -1)
 		own = privsep_make_directory(users, path, 0700, a->uid, a->gid);
 	if (own != -1 && known == 0 && add_line(users, a, mailboxes) == -1) {
 		close(own);
 		own = -1;
 	}
-	if (users != -1)
-		close(users);
+	file_close(lock);
+	file_close(users);
 	return own;
 }
 
@@ -400,8 +423,9 @@ state_take_slot(const char *state, uid_t uid)
 		char name[STATE_NAME];
 
 		snprintf(name, sizeof(name), "%u.%d", (unsigned)uid, i);
+		/* NFS locks only a file that may be written. */
 		slot = openat(logins, name,
-		    O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		    O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (slot == -1)
 			break;
 		if (flock(slot, LOCK_EX | LOCK_NB) == -1) {

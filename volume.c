@@ -147,27 +147,46 @@ volume_ask(int fd)
 	return volume_is_shared(fd) ? ask_server(fd) : 0;
 }
 
+/*
+ * Asks for the times after the open, which makes the client of the file system
+ * ask the server. The kernel has kept the names with the times, and reads them
+ * again if it learns of other ones.
+ */
+DIR *
+volume_open_names(int dir)
+{
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = NULL;
+	struct statx st;
+
+	if (copy != -1 &&
+	    (!volume_is_shared(copy) ||
+		statx(copy, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+		    STATX_BASIC_STATS, &st) == 0))
+		stream = fdopendir(copy);
+	if (stream == NULL)
+		file_close(copy);
+	return stream;
+}
+
 int
 volume_each_name(int dir, int (*visit)(void *self, const char *name),
     void *self)
 {
-	int result = 0,
-	    copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *stream = copy != -1 ? fdopendir(copy) : NULL;
+	DIR *stream = volume_open_names(dir);
 	const struct dirent *d;
+	int result = 0, error;
 
-	if (stream == NULL) {
-		file_close(copy);
+	if (stream == NULL)
 		return -1;
-	}
 	while (result == 0 && (errno = 0, (d = readdir(stream)) != NULL))
 		result = visit(self, d->d_name);
 	/* If no visit has ended the loop, errno is that of readdir; 0: end. */
 	if (result == 0 && errno != 0)
 		result = -1;
-	copy = errno;
+	error = errno;
 	closedir(stream);
-	errno = copy;
+	errno = error;
 	return result;
 }
 
@@ -185,6 +204,15 @@ volume_ask_directory(int fd)
 		return 0;
 	return volume_each_name(fd, ignore_name, NULL) == -1 ? -1 :
 							       ask_server(fd);
+}
+
+void
+volume_outlast_names(int fd)
+{
+	const struct timespec all = { .tv_sec = STALE_MS / 1000 };
+
+	if (volume_is_shared(fd))
+		nanosleep(&all, NULL);
 }
 
 /*

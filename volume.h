@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -56,6 +57,18 @@ void volume_forget(int fd);
  * Returns the descriptor, or -1 with errno.
  */
 int volume_open(int dir, const char *name, int flags);
+
+/*
+ * On a shared file system waits three seconds, until this host knows by which
+ * names other hosts have called files before.
+ */
+void volume_outlast_names(int fd);
+
+/*
+ * Opens the names of an open directory for readdir, as they are now. Returns
+ * NULL with errno if that fails.
+ */
+DIR *volume_open_names(int dir);
 
 /*
  * Calls visit for each name of an open directory, until it returns a value that

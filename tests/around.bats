@@ -509,9 +509,9 @@ slow_tries() {
 	tries_are_refused
 	log_has 'logout .*reason=unavailable error="login deadline'
 	nss_knows "slow 0 found 7001 /home/slow" "gone 0 absent 7001 /"
-	flock "$state/users" sleep infinity 3>&- &
+	flock "$state/users/lock" sleep infinity 3>&- &
 	holder=$!
-	await 5 '! flock -n "$state/users" true'
+	await 5 '! flock -n "$state/users/lock" true'
 	log_mark
 	slow_tries 3
 	await 10 '[ "$(log_lines | grep -ac "login .*user=slow")" -ge 3 ]'

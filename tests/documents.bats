@@ -447,7 +447,7 @@ docs/ADMIN.md|# alice's job|here
 docs/ADMIN.md|kpopd --check --access|here
 docs/ADMIN.md|kadmin -q 'addprinc -randkey pop/pop|here
 docs/ADMIN.md|kadmin -q 'addprinc -randkey pop/a|here
-docs/ADMIN.md|mount --bind|not|no file system of the container is shared
+docs/ADMIN.md|chown nobody|not|no file system of the container is shared
 docs/ADMIN.md|proxies|here
 docs/ADMIN.md|gluster peer probe|hosts.bats|each of two hosts serves a mailbox on GlusterFS
 docs/ADMIN.md|gluster volume create|hosts.bats|each of two hosts serves a mailbox on GlusterFS

@@ -602,6 +602,42 @@ login_goes_on() {
 	points_are_good "hosts, cut" 1
 }
 
+# writes_late CALL N: holds a's session before this call of QUIT, until the
+# network of a was cut, b has finished the removal and got new mail, and the
+# network is back. The session of a, which has lost its locks, must then change
+# nothing.
+writes_late() {
+	marked_on a 1
+	attach "$session" -o /dev/null -e "trace=$1" \
+	    -e "inject=$1:delay_enter=600000000:when=$2"
+	pop_say QUIT
+	await 10 "is_stopped $session" || { kill "$tracer"; return 1; }
+	net_cut a b c
+	gets_in b alice || return
+	make_message m7 | hosts_deliver b alice || return
+	host b cat "$hosts_mail/spool/alice" >"$WORLD/now"
+	net_heal a b c
+	await 60 is_whole || return
+	await 20 'hosts_has_on a "$WORLD/now"' || return
+	kill -KILL "$tracer"
+	detached
+	await 20 "! kill -0 $session 2>/dev/null" || return
+	hosts_abandon
+	await 60 is_whole || return
+	hosts_has alice "$WORLD/now" || { tail "$WORLD/now"; return 1; }
+}
+
+# bats test_tags=fault:23-3
+@test "a session that stands still while another host finishes its removal writes and cuts off nothing later" {
+	mbox m1 m2 m3 m4 m5 m6 >"$WORLD/old"
+	# The fifth write is the marker.
+	count_point writes_late pwrite64 5
+	hosts_abandon
+	hosts_empty
+	count_point writes_late ftruncate 1
+	points_are_good "hosts, late" 2
+}
+
 @test "no message is lost when one host removes while another delivers" {
 	local mode store count
 	for mode in ${MODES-default coherent}; do

@@ -228,6 +228,22 @@ hung_is_answered() {
 	[[ $output == *"[SYS/TEMP] "* ]] || { echo "$output"; return 1; }
 }
 
+@test "a login is refused if its record took so long that the file server may have given the cache's lock away" {
+	local late
+	share_all
+	fuse_hang '^WRITE /replay'
+	"$KPOPD_BUILD/kpopc" mail.kpopd.test <<<"USER alice" \
+	    >"$WORLD/late" 2>&1 3>&- &
+	late=$!
+	fuse_hangs
+	sleep 3.5
+	fuse_answers
+	refute wait $late
+	log_has 'refused .*error="replay cache: Connection timed out"'
+	refute grep '^+OK' "$WORLD/late"
+	[[ $(pop alice QUIT) == *"3 messages left" ]]
+}
+
 @test "logins pile up on a file system that does not answer only up to the limit of sessions, and all end when it answers" {
 	local n
 	mkdir -p "$state"

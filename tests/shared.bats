@@ -150,13 +150,43 @@ server_has() {
 	server_start -m mbox:/srv/spool/%u
 	[[ $(pop alice QUIT) == *"3 messages left" ]]
 	own=$(cd "$state/users" && ls -d "$(id -u alice)"/mbox-*)
-	fuse_over "$state/users" cache=3600 client=1
+	fuse_over "$state/users" cache=3600 client=1 listings=1
 	[[ $(pop alice QUIT) == *"3 messages left" ]]
 	log_lacks rescue
 	head -c 5000 /dev/zero >"$WORLD/fuse/$own/j"
 	chown alice: "$WORLD/fuse/$own/j"
 	[[ $(pop alice QUIT) == *"3 messages left" ]]
 	log_has 'rescue .*reason="damaged journal"'
+}
+
+@test "a session that has lost its locks removes nothing while the removal of a later session is unfinished" {
+	local state=/srv/spool/state later
+	share locks=1 lost="$WORLD/lost" fail="$WORLD/fuse.fail"
+	server_stop
+	server_start -m mbox:/srv/spool/%u -l fcntl
+	pop_login alice
+	pop_ask "DELE 2"
+	first_session=$(pgrep -xc kpopd)
+	touch "$WORLD/lost"
+	# The later session and its recovery stop when they have written what
+	# stays, and before they have cut off the rest.
+	fuse_hang '^WRITE /alice$'
+	pop alice "DELE 1" QUIT >"$WORLD/later" 3>&- &
+	later=$!
+	fuse_hangs
+	echo '^FSYNC /alice$' >"$WORLD/fuse.fail"
+	fuse_answers
+	wait $later || :
+	log_has 'what="opening the mailbox" error="Input/output error"'
+	await 10 "[ \$(pgrep -xc kpopd) -eq $first_session ]"
+	rm "$WORLD/fuse.fail"
+	refute server_has two three >/dev/null
+	pop_say QUIT
+	pop_hear '^-ERR \[SYS/TEMP\]' || { log_lines; return 1; }
+	pop_hear_end
+	log_has 'what="removing messages" error="the removal of a later session is unfinished'
+	[[ $(pop alice STAT QUIT) == *"+OK 2 messages"* ]]
+	server_has two three
 }
 
 @test "a login is refused if the file server cannot be asked" {
@@ -179,7 +209,7 @@ server_has() {
 		make_message $name >"/home/alice/Maildir/new/1.$name.host"
 	done
 	chown -R alice: /home/alice/Maildir
-	fuse_over /home/alice/Maildir cache=3600 client=1 behind=3600
+	fuse_over /home/alice/Maildir cache=3600 client=1 behind=3600 listings=1
 	server_start -m maildir:%h/Maildir
 	[[ $(pop alice STAT QUIT) == *"+OK 2 messages"* ]]
 	[[ $(pop alice STAT QUIT) == *"+OK 2 messages"* ]]
@@ -218,4 +248,62 @@ server_has() {
 	    -m mbox:/var/mail/%u -k "$WORLD/server.keytab" alice
 	[[ $output == *"/var/mail/alice: an mbox"* ]]
 	refute grep "file system (" <<<"$output"
+}
+
+@test "an access file that another host extends while it is read lets nobody in" {
+	local file=/srv/spool/access before
+	share
+	server_stop
+	server_start -m mbox:/srv/spool/%u --access $file
+	echo 'alice@KPOPD.TEST alice full' >"$WORLD/fuse/access"
+	fuse_hang '^READ /access'
+	pop alice QUIT >"$WORLD/half" 2>&1 3>&- &
+	before=$!
+	fuse_hangs
+	echo '*@KPOPD.TEST * deny' >>"$WORLD/fuse/access"
+	fuse_answers
+	wait $before || :
+	refute grep '^+OK bye' "$WORLD/half"
+	log_has 'refused .*access: it changed while it was read'
+	echo 'alice@KPOPD.TEST alice full' >"$WORLD/fuse/access"
+	pop alice QUIT | grep '^+OK bye'
+}
+
+# check_alice [SPOOLS]: prints what kpopd --check finds about alice.
+check_alice() {
+	"$KPOPD_BUILD/kpopd-check" --check -d "$state" \
+	    -m "mbox:${1-/srv/spool}/%u" -k "$WORLD/server.keytab" alice
+}
+
+@test "kpopd --check reports if other hosts have only the spools or only the state" {
+	local warns='^warn  mailbox /srv/spool: '
+	server_start -m mbox:/srv/spool/%u
+	pop alice QUIT
+	refute grep 'other hosts' < <(check_alice)
+	fuse_over /srv/spool
+	check_alice | grep "${warns}other hosts may change it, but do not see "
+	rm -rf "$state/users"/*
+	check_alice | grep "${warns}other hosts may change it, but do not see "
+	fuse_end
+	fuse_over "$state/users"
+	check_alice | grep "${warns}no other host sees it, but other hosts may "
+	fuse_end
+	mkdir -p /srv/spool/all /srv/spool/state/users
+	mv /srv/spool/alice /srv/spool/all
+	fuse_over /srv/spool
+	local state=/srv/spool/state
+	check_alice /srv/spool/all >"$WORLD/all" || :
+	grep '^[a-z]*  *mailbox /srv/spool/all' "$WORLD/all"
+	refute grep 'other hosts may' "$WORLD/all"
+}
+
+@test "no login uses the directory below a mount of STATE/users that is missing" {
+	mkdir -p "$state/users"
+	chown nobody "$state/users"
+	server_start -m mbox:/srv/spool/%u
+	run pop alice QUIT
+	chown root "$state/users"
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	log_has 'fatal .*users has another owner, uid '
+	[ -z "$(ls "$state/users")" ]
 }

@@ -26,9 +26,13 @@
 #	                of a file until an fsync of the file, of a directory
 #	                until its names are read, and of both until it changes
 #	                them itself
+#	listings=1      the kernel may keep names that it has read from a
+#	                directory, until it learns of another time of it
 #	trace=1         a line for each call is written to LOG
 #	fail=FILE       while FILE exists, calls that match the expression in it
 #	                fail
+#	lost=FILE       if FILE exists, the server gives all locks of
+#	                this mount away, and FILE is removed
 use strict;
 use warnings;
 use Errno qw(:POSIX);
@@ -45,8 +49,10 @@ my %option = (
 	behind => 0,
 	step => 0,
 	client => 0,
+	listings => 0,
 	trace => 0,
 	fail => '',
+	lost => '',
 	map { split /=/, $_, 2 } @options
 );
 my $cache = $option{cache};
@@ -236,7 +242,8 @@ sub opened_directory {
 		@st ? [$st[1], $_, S_IFMT($st[2]) >> 12] : ()
 	} readdir $d;
 	$directories{ ++$handles } = \@all;
-	return pack 'Q L2', $handles, 0, 0;
+	# FOPEN_CACHE_DIR and FOPEN_KEEP_CACHE
+	return pack 'Q L2', $handles, $option{listings} ? 10 : 0, 0;
 }
 
 # Takes or releases a lock of an open file.
@@ -246,6 +253,17 @@ sub locked {
 	# 37 is F_OFD_SETLK.
 	return fcntl($open{$handle}{file}, 37,
 		pack 's2 x4 q2 l x4', $type, 0, $start, $size, 0) ? '' : undef;
+}
+
+# The server has not reached this host for a time, and gives its locks away.
+sub lose_locks {
+	return if !unlink $option{lost};
+	for (values %open) {
+		# fcntl writes into its argument. 2 is F_UNLCK.
+		my $none = pack 's2 x4 q2 l x4', 2, 0, 0, 0, 0;
+		fcntl $_->{file}, 37, $none;
+	}
+	return;
 }
 
 sub synced {
@@ -370,6 +388,7 @@ sub fails {
 sub reply {
 	my ($fuse, $r) = @_;
 	forget($r);
+	lose_locks();
 	my $fails = fails($r);
 	$! = EIO;
 	my $out = $fails ? undef : answer($r);
@@ -417,8 +436,11 @@ for (;;) {
 	# The two kinds of FORGET, and INTERRUPT, get no answer.
 	next if $code == 2 || $code == 42 || $code == 36;
 	if ($code == 26) {
+		# FUSE_POSIX_LOCKS, FUSE_AUTO_INVAL_DATA
+		my $flags = ($option{locks} ? 2 : 0)
+		    | ($option{listings} ? 4096 : 0);
 		my $init = pack 'L4 S2 L2 S2 L8', 7, 31, 1 << 17,
-		    $option{locks} ? 2 : 0, 64, 48, 1 << 17, 1, 0, 0, (0) x 8;
+		    $flags, 64, 48, 1 << 17, 1, 0, 0, (0) x 8;
 		syswrite $fuse,
 		    pack('L l Q', 16 + length $init, 0, $r{unique}) . $init;
 		next;

@@ -701,8 +701,8 @@ a_longer_skew_begins_anew(void)
 enum { OTHER_BOOT = 77 };
 
 /*
- * A host whose clock is ahead or behind by the skew discards no record of an
- * authenticator that another host still accepts, even if the table is full.
+ * A host whose clock is ahead or behind by twice the skew discards no record of
+ * an authenticator that another host still accepts, even if the table is full.
  * `apart` is how far the clock of the host that needs slots is ahead.
  */
 static void
@@ -725,8 +725,9 @@ clocks_discard_nothing(int64_t apart, int64_t fast)
 static void
 hosts_whose_clocks_differ_keep_records(void)
 {
-	clocks_discard_nothing(SKEW, SKEW);
-	clocks_discard_nothing(-SKEW, SKEW);
+	clocks_discard_nothing(2 * SKEW, SKEW);
+	clocks_discard_nothing(2 * SKEW, -SKEW);
+	clocks_discard_nothing(-2 * SKEW, SKEW);
 	clocks_discard_nothing(SKEW, 0);
 }
 

@@ -105,9 +105,17 @@ __wrap_openat(int at, const char *name, int flags, ...)
 	return -1;
 }
 
+/*
+ * A lock on a directory excludes only processes of this host, and NFS does not
+ * lock a file that may only be read.
+ */
 int
 __wrap_flock(int fd, int operation)
 {
+	struct stat st;
+
+	CHECK(fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR);
 	if (lockless == 0)
 		return __real_flock(fd, operation);
 	errno = lockless;
