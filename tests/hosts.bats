@@ -285,7 +285,6 @@ storm_death() {
 	local name phases=(login retr quit quit any)
 	name=$(shuf -n 1 -e a b)
 	host_dies_in "${phases[RANDOM % 5]}" "$name" || return
-	sleep $((RANDOM % 8))
 	host_return "$name" || return
 	storm_deliver "$name"
 	await 120 is_whole || return

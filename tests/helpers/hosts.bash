@@ -421,13 +421,31 @@ host_kill() {
 host_die() {
 	host_cut "$1"
 	host_kill "$1"
+	host_is_dead "$1"
+}
+
+# host_is_dead HOST: notes when the host died, for host_return.
+host_is_dead() {
+	echo $SECONDS >"$WORLD/hosts/$1/death"
+}
+
+# brick_may_start HOST: returns true if the host has been dead for as long as
+# examples/hosts makes glusterd wait.
+brick_may_start() {
+	local wait
+	wait=$(sed -n 's/^ExecStartPre=.* //p' \
+	    "$top/examples/hosts/glusterd-wait.conf")
+	[ $((SECONDS - $(cat "$WORLD/hosts/$1/death"))) -gt "$wait" ]
 }
 
 # host_return HOST: starts a host that has died: its brick, mounts, kpopd.
 host_return() {
 	local options
 	host_boot "$1"
-	[[ " $hosts_bricks " != *" $1 "* ]] || host_glusterd "$1"
+	if [[ " $hosts_bricks " == *" $1 "* ]]; then
+		await 20 "brick_may_start $1"
+		host_glusterd "$1"
+	fi
 	case $1 in
 	a | b)
 		host_mount "$1" "$hosts_mail"
@@ -552,6 +570,7 @@ storm_deliver() {
 host_dies_in() {
 	hosts_storm strike "$1" "$2" "$(cat "$WORLD/hosts/$2/pid")" $hosts_users
 	rm "$WORLD/hosts/$2/pid"
+	host_is_dead "$2"
 }
 
 # storm_end: waits until the MDAs and clients have ended, and checks the result.
