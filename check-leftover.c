@@ -20,7 +20,7 @@
 #include "check.h"
 #include "check-quote.h"
 #include "lock-session.h"
-#include "mbox-journal.h"
+#include "mbox-journal-names.h"
 #include "state.h"
 
 #define RESCUE "rescue."
@@ -55,20 +55,27 @@ read_mailbox(int state, char path[PATH_MAX])
 		strlcpy(path, "an unknown mailbox", PATH_MAX);
 }
 
-/* Returns true if the state directory may have a journal of this name. */
+/*
+ * Stores the name of a journal in a state directory, if there is one. Returns
+ * false if there certainly is none.
+ */
 static bool
-may_have_journal(int state, const char *name)
+may_have_journal(int state, char name[JOURNAL_NAME])
 {
-	return faccessat(state, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-	    errno != ENOENT;
+	int found =
+	    journal_find(state, JOURNAL_DECIDED | JOURNAL_WRITTEN, name);
+
+	if (found == -1)
+		strlcpy(name, "j", JOURNAL_NAME);
+	return found != 0;
 }
 
-/* Prints the journal of this name in a state directory, if there is one. */
+/* Prints the journal in a state directory, if there is one. */
 static void
-report_journal(const char *state_name, int state, const char *name)
+report_journal(const char *state_name, int state)
 {
 	struct check *c = left.c;
-	char path[PATH_MAX], mailbox[PATH_MAX];
+	char path[PATH_MAX], mailbox[PATH_MAX], name[JOURNAL_NAME];
 	bool is_held;
 
 	if (!may_have_journal(state, name))
@@ -135,8 +142,7 @@ report_state(const char *name)
 
 	if (state == -1)
 		return;
-	report_journal(name, state, JOURNAL_DECIDED);
-	report_journal(name, state, JOURNAL_WRITTEN);
+	report_journal(name, state);
 	report_rescues(name, state);
 	close(state);
 }
@@ -156,8 +162,7 @@ look_for_leftovers(struct check *c)
 	if (all == NULL)
 		return;
 	rewinddir(all);
-	report_journal("", left.directory, JOURNAL_DECIDED);
-	report_journal("", left.directory, JOURNAL_WRITTEN);
+	report_journal("", left.directory);
 	for (int i = 0; i < ENTRIES_MOST && left.lines < LINES_MOST; i++) {
 		if ((entry = readdir(all)) == NULL)
 			return;

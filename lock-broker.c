@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -187,7 +188,16 @@ lock_broker(struct lock_kept *k, int channel)
 void
 lock_broker_end(struct lock_kept *k)
 {
+	const int fds[2] = { k->spool, k->session };
+
 	if (k->dotlock.fd != -1)
 		dotlock_give(&k->dotlock);
+	/*
+	 * Does not leave it to close. After a failed ftruncate the client of
+	 * GlusterFS 10.3 never closes the file at the servers.
+	 */
+	for (int i = 0; i < 2; i++)
+		if (fds[i] != -1)
+			lock_fcntl(fds[i], F_UNLCK);
 	close_kept(k);
 }

@@ -247,13 +247,13 @@ journal_sync_deliveries(int fd)
 }
 
 int
-journal_create(int state)
+journal_create(const struct journal_box *b)
 {
 	int fd;
 
-	if (unlinkat(state, JOURNAL_TEMPORARY, 0) == -1 && errno != ENOENT)
+	if (unlinkat(b->state, b->temporary, 0) == -1 && errno != ENOENT)
 		return journal_failed("unlinking an old j.tmp");
-	fd = openat(state, JOURNAL_TEMPORARY,
+	fd = openat(b->state, b->temporary,
 	    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	return fd != -1 ?
 	    fd :
@@ -324,13 +324,12 @@ journal_decide(const struct journal_box *b, int jfd, struct journal_head *h)
 {
 	if (write_head(b, jfd, h) == -1 || fsync(jfd) == -1) {
 		journal_failed("writing the journal in the state directory");
-		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
+		unlinkat(b->state, b->temporary, 0);
 		return -1;
 	}
-	if (renameat(b->state, JOURNAL_TEMPORARY, b->state, JOURNAL_DECIDED) ==
-	    -1) {
+	if (renameat(b->state, b->temporary, b->state, b->decided) == -1) {
 		journal_failed("renaming the journal in the state directory");
-		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
+		unlinkat(b->state, b->temporary, 0);
 		return -1;
 	}
 	return 0;
@@ -397,32 +396,6 @@ journal_open(int state, const char *name, struct journal *j)
 	if (memcmp(tail, j->head.tail, sizeof(tail)) != 0)
 		return JOURNAL_DAMAGED;
 	return 0;
-}
-
-/*
- * Of the errors, only ENOENT proves that the file is absent. On a shared file
- * system the kernel and the client may remember that a name is absent, so only
- * a listing proves it.
- */
-bool
-journal_any_may_exist(int state, const char *const names[])
-{
-	if (volume_is_shared(state))
-		return volume_lists(state, names) != 0;
-	for (size_t i = 0; names[i] != NULL; i++)
-		if (faccessat(state, names[i], F_OK, AT_SYMLINK_NOFOLLOW) ==
-			0 ||
-		    errno != ENOENT)
-			return true;
-	return false;
-}
-
-bool
-journal_may_exist(int state, const char *name)
-{
-	const char *const names[] = { name, NULL };
-
-	return journal_any_may_exist(state, names);
 }
 
 /*

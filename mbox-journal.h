@@ -10,29 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * The file name of a journal shows the state of the removal. For P, S and D see
- * mbox-journal.c.
- */
-#define JOURNAL_TEMPORARY "j.tmp" /* not decided */
-#define JOURNAL_DECIDED "j"       /* decided; mailbox not truncated */
-#define JOURNAL_WRITTEN "j.cut"   /* D is at P; mailbox truncated or not */
+#include "mbox-journal-names.h"
 
 #define JOURNAL_DAMAGED (-2)
 #define JOURNAL_D 4096 /* offset of D in the journal; a block boundary */
 #define JOURNAL_MARKER 16
 #define JOURNAL_FRONT 1024 /* bytes of the witness at P, at most */
 #define JOURNAL_BACK 2048  /* bytes of the witness before S, at most */
-
-/*
- * A mailbox and the directory of its journal. The mailbox is locked for
- * writing, except in redo_follow.
- */
-struct journal_box {
-	int state; /* the state directory of this mailbox alone */
-	int fd;    /* the mailbox; -1: absent */
-	int dir;   /* the directory that contains the mailbox; -1: unknown */
-};
 
 /*
  * The head of a journal file. Its numbers have this machine's byte order,
@@ -83,10 +67,10 @@ enum journal_match {
 off_t journal_new_size(const struct journal_head *h);
 
 /*
- * Creates an empty journal, JOURNAL_TEMPORARY. Returns its descriptor, or -1
- * (logged).
+ * Creates an empty journal in the state JOURNAL_TEMPORARY. Returns its
+ * descriptor, or -1 (logged).
  */
-int journal_create(int state);
+int journal_create(const struct journal_box *b);
 
 /*
  * Copies n bytes between a mailbox and a journal: from the offset from_at of
@@ -125,15 +109,6 @@ enum journal_match journal_match_decided(const struct journal_box *b,
  */
 enum journal_match journal_match_written(const struct journal_box *b,
     const struct journal_head *h, const struct stat *st);
-
-/*
- * Returns false only if the state directory certainly has no file of these
- * names; the list ends with NULL.
- */
-bool journal_any_may_exist(int state, const char *const names[]);
-
-/* Does what journal_any_may_exist does, for one name. */
-bool journal_may_exist(int state, const char *name);
 
 /* Sync the state directory or the mailbox. Each returns 0, or -1 (logged). */
 int journal_sync_state(int state);

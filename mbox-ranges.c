@@ -85,11 +85,11 @@ decide_removal(const struct journal_box *b, const struct range *ranges,
 	int jfd;
 
 	if (journal_sync_deliveries(b->fd) == -1 ||
-	    (jfd = journal_create(b->state)) == -1)
+	    (jfd = journal_create(b)) == -1)
 		return RANGES_KEPT;
 	if (copy_kept(b->fd, jfd, ranges, n, &h) == -1) {
 		journal_failed("writing the journal in the state directory");
-		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
+		unlinkat(b->state, b->temporary, 0);
 		close(jfd);
 		return RANGES_KEPT;
 	}

@@ -39,18 +39,27 @@ enum {
 static int
 set_journal_aside(int state, const char *name, const char *why)
 {
+	long long now = (long long)time(NULL);
 	char rescue[64];
 
-	/*
-	 * The new name contains the old name. Otherwise, of two journals that
-	 * are set aside in the same second, the second would replace the first.
-	 */
-	snprintf(rescue, sizeof(rescue), "rescue.%lld.%ld.%s",
-	    (long long)time(NULL), (long)getpid(), name);
+	/* A journal that was set aside must not be replaced by another one. */
+	do
+		snprintf(rescue, sizeof(rescue), "rescue.%lld.%ld.%s", now++,
+		    (long)getpid(), name);
+	while (faccessat(state, rescue, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
 	if (renameat(state, name, state, rescue) == -1)
 		return journal_failed("setting the journal aside");
 	log_event(LOG_ERR, "rescue", "file=%s reason=\"%s\"", rescue, why);
 	return journal_sync_state(state) == 0 ? STEP_ASIDE : -1;
+}
+
+/* Does step 6. Returns STEP_ENDED, or -1 (logged). */
+static int
+unlink_journal(const struct journal_box *b)
+{
+	if (unlinkat(b->state, b->written, 0) == 0)
+		return STEP_ENDED;
+	return journal_failed("unlinking the journal in the state directory");
 }
 
 /*
@@ -66,10 +75,7 @@ truncate_after_d(const struct journal_box *b, const struct journal_head *h)
 		return journal_failed("truncating the mailbox");
 	if (journal_sync_mailbox(b->fd) == -1)
 		return -1;
-	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == -1)
-		return journal_failed(
-		    "unlinking the journal in the state directory");
-	return STEP_ENDED;
+	return unlink_journal(b);
 }
 
 /* Does steps 3 and 4. */
@@ -85,8 +91,7 @@ write_d(const struct journal_box *b, const struct journal *j)
 		return journal_failed("writing the mailbox");
 	if (journal_sync_mailbox(b->fd) == -1)
 		return -1;
-	if (renameat(b->state, JOURNAL_DECIDED, b->state, JOURNAL_WRITTEN) ==
-	    -1)
+	if (renameat(b->state, b->decided, b->state, b->written) == -1)
 		return journal_failed(
 		    "renaming the journal in the state directory");
 	return journal_sync_state(b->state);
@@ -107,7 +112,7 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
 	int jnew;
 
 	if (journal_sync_deliveries(b->fd) == -1 ||
-	    (jnew = journal_create(b->state)) == -1)
+	    (jnew = journal_create(b)) == -1)
 		return -1;
 	if (jfd == -1) {
 		h->from += h->kept;
@@ -119,7 +124,7 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
 	    journal_copy(b->fd, (off_t)h->size, jnew,
 		JOURNAL_D + (off_t)h->kept, more) == -1) {
 		journal_failed("writing the journal in the state directory");
-		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
+		unlinkat(b->state, b->temporary, 0);
 		close(jnew);
 		return -1;
 	}
@@ -187,10 +192,10 @@ finish_decided(const struct journal_box *b)
 {
 	struct journal j;
 	struct stat st;
-	int result = journal_open(b->state, JOURNAL_DECIDED, &j);
+	int result = journal_open(b->state, b->decided, &j);
 
 	if (result != 0) {
-		result = set_damaged_aside(b, JOURNAL_DECIDED, result);
+		result = set_damaged_aside(b, b->decided, result);
 	} else if (fstat(b->fd, &st) == -1) {
 		result = journal_failed("fstat of the mailbox");
 	} else
@@ -203,7 +208,7 @@ finish_decided(const struct journal_box *b)
 				result = write_d(b, &j);
 			break;
 		case MATCH_NONE:
-			result = reject_journal(b, JOURNAL_DECIDED, &j);
+			result = reject_journal(b, b->decided, &j);
 			break;
 		default:
 			result = -1;
@@ -225,9 +230,7 @@ unlink_written(const struct journal_box *b)
 {
 	if (journal_sync_mailbox(b->fd) == -1)
 		return -1;
-	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == 0)
-		return STEP_ENDED;
-	return journal_failed("unlinking the journal in the state directory");
+	return unlink_journal(b);
 }
 
 /*
@@ -239,18 +242,18 @@ finish_written(const struct journal_box *b)
 {
 	struct journal j;
 	struct stat st;
-	int result = journal_open(b->state, JOURNAL_WRITTEN, &j);
+	int result = journal_open(b->state, b->written, &j);
 
 	close(j.fd);
 	if (result != 0)
-		return set_damaged_aside(b, JOURNAL_WRITTEN, result);
+		return set_damaged_aside(b, b->written, result);
 	if (fstat(b->fd, &st) == -1)
 		return journal_failed("fstat of the mailbox");
 	switch (journal_match_written(b, &j.head, &st)) {
 	case MATCH_HERE:
 		/*
 		 * If a new journal j is made here, j.cut exists beside it until
-		 * step 4 replaces j.cut. redo_finish looks for j first.
+		 * step 4 replaces j.cut. finish_own looks for j first.
 		 */
 		if (st.st_size > j.head.size)
 			return extend_journal(b, -1, &j.head, st.st_size);
@@ -258,7 +261,7 @@ finish_written(const struct journal_box *b)
 	case MATCH_DONE:
 		return unlink_written(b);
 	case MATCH_NONE:
-		return reject_journal(b, JOURNAL_WRITTEN, &j);
+		return reject_journal(b, b->written, &j);
 	default:
 		return -1;
 	}
@@ -274,27 +277,41 @@ report_lost_journal(void)
 	return -1;
 }
 
+/* Logs that the names of journals cannot be read. Returns -1. */
+static int
+fail_to_list(void)
+{
+	return journal_failed("listing the state directory");
+}
+
+/* Does what journal_find does, but logs an error. */
+static int
+find_journal(int state, unsigned wanted, char name[JOURNAL_NAME])
+{
+	int what = journal_find(state, wanted, name);
+
+	return what != -1 ? what : fail_to_list();
+}
+
 /*
- * A few steps suffice, because only a program that ignores locks can make a
- * locked mailbox grow. A journal may vanish although no step here has ended it:
- * on a shared file system a call of a host that has lost its locks may arrive
- * late. The messages are then still there.
+ * Does the remaining steps of the box's own journal, if there is one. Returns
+ * what the steps have done, as bits, or -1 (logged). A few steps suffice,
+ * because only a program that ignores locks can make a locked mailbox grow.
  */
-int
-redo_finish(const struct journal_box *b)
+static int
+finish_own(const struct journal_box *b)
 {
 	int done = 0;
 
 	for (int steps = 0; steps < STEPS; steps++) {
-		int step;
+		int step, what = journal_find_own(b);
 
-		if (journal_may_exist(b->state, JOURNAL_DECIDED))
-			step = finish_decided(b);
-		else if (journal_may_exist(b->state, JOURNAL_WRITTEN))
-			step = finish_written(b);
-		else
-			return done == STEP_DONE ? report_lost_journal() :
-						   done & STEP_ASIDE;
+		if (what == -1)
+			return fail_to_list();
+		if (what == 0)
+			return done;
+		step = what == JOURNAL_DECIDED ? finish_decided(b) :
+						 finish_written(b);
 		if (step == -1)
 			return -1;
 		done |= step;
@@ -307,28 +324,130 @@ redo_finish(const struct journal_box *b)
 }
 
 /*
- * Returns true if a removal has been decided, and stores the name of its
- * journal in *name.
+ * A journal may vanish although no step here has ended it: on a shared file
+ * system a call of a host that has lost its locks may arrive late. The messages
+ * are then still there.
  */
-static bool
-find_decided(int state, const char **name)
+int
+redo_finish(const struct journal_box *b)
 {
-	*name = JOURNAL_DECIDED;
-	if (journal_may_exist(state, JOURNAL_DECIDED))
-		return true;
-	*name = JOURNAL_WRITTEN;
-	return journal_may_exist(state, JOURNAL_WRITTEN);
+	int done = finish_own(b);
+
+	if (done == STEP_DONE)
+		return report_lost_journal();
+	return done == -1 ? -1 : done & STEP_ASIDE;
 }
 
 int
 redo_accept_absence(int state)
 {
-	const char *name;
+	char name[JOURNAL_NAME];
+	int found =
+	    find_journal(state, JOURNAL_DECIDED | JOURNAL_WRITTEN, name);
 
-	if (!find_decided(state, &name))
-		return 0;
+	if (found == 0 || found == -1)
+		return found;
 	log_failed_at(LOG_ERR,
 	    "there is no mailbox: is its file system mounted?",
+	    "finishing a removal");
+	return -1;
+}
+
+/*
+ * Unlinks a journal that is not decided. If it is absent, a late call may have
+ * renamed it; redo_recover looks for it afterwards. Returns 0, or 1 (logged).
+ */
+static int
+unlink_temporary(void *self, enum journal_state what, const char *name)
+{
+	const struct journal_box *b = self;
+
+	(void)what;
+	if (unlinkat(b->state, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	journal_failed("unlinking an old j.tmp");
+	return 1;
+}
+
+static int
+unlink_temporaries(const struct journal_box *b)
+{
+	struct journal_box copy = *b;
+	int result =
+	    journal_each(b->state, JOURNAL_TEMPORARY, unlink_temporary, &copy);
+
+	if (result == -1)
+		return fail_to_list();
+	return result == 0 ? 0 : -1;
+}
+
+/*
+ * Finds a journal in the state `what`, and gives it the box's own name, which
+ * no journal has yet. Returns 0, also if there is none, or -1 (logged).
+ */
+static int
+take_over(const struct journal_box *b, enum journal_state what)
+{
+	const char *own = what == JOURNAL_DECIDED ? b->decided : b->written;
+	char name[JOURNAL_NAME];
+	int found = find_journal(b->state, what, name);
+
+	if (found == 0 || found == -1)
+		return found;
+	/* A late call may have renamed it meanwhile. */
+	if (renameat(b->state, name, b->state, own) == -1 && errno != ENOENT)
+		return journal_failed("taking over a journal");
+	return 0;
+}
+
+/*
+ * Takes over another process's journal; j.cut, too, if a new j is beside it
+ * (finish_written). Returns 0, or -1 (logged).
+ */
+static int
+take_over_removal(const struct journal_box *b)
+{
+	int own = journal_find_own(b);
+
+	if (own == -1)
+		return fail_to_list();
+	if (own != 0)
+		return 0;
+	if (take_over(b, JOURNAL_WRITTEN) == -1 ||
+	    take_over(b, JOURNAL_DECIDED) == -1)
+		return -1;
+	return journal_sync_state(b->state);
+}
+
+/*
+ * Finishes the removals in the state directory, one after the other. There is
+ * one, unless the user has made more. But a late call may give the journal
+ * another name meanwhile. Returns as redo_recover does.
+ */
+static int
+finish_all(const struct journal_box *b)
+{
+	char name[JOURNAL_NAME];
+	int aside = 0;
+
+	for (int n = 0; n < STEPS; n++) {
+		int result, what;
+
+		if (take_over_removal(b) == -1)
+			return -1;
+		result = redo_finish(b);
+		if (result == -1 && journal_find_own(b) != 0)
+			return -1;
+		what = find_journal(b->state, JOURNAL_DECIDED | JOURNAL_WRITTEN,
+		    name);
+		if (what == -1 || (what == 0 && result == -1))
+			return -1;
+		if (result != -1)
+			aside |= result;
+		if (what == 0)
+			return aside;
+	}
+	log_failed_at(LOG_ERR, "there are too many journals",
 	    "finishing a removal");
 	return -1;
 }
@@ -336,43 +455,54 @@ redo_accept_absence(int state)
 int
 redo_recover(const struct journal_box *b)
 {
-	const char *name;
-	bool begun = find_decided(b->state, &name);
+	char name[JOURNAL_NAME];
+	int what;
 
-	if (unlinkat(b->state, JOURNAL_TEMPORARY, 0) == -1 && errno != ENOENT)
-		return journal_failed("unlinking an old j.tmp");
-	if (!begun)
-		return 0;
-	log_event(LOG_NOTICE, "recovery", "state=%s", name);
+	if (unlink_temporaries(b) == -1)
+		return -1;
+	what = find_journal(b->state, JOURNAL_DECIDED | JOURNAL_WRITTEN, name);
+	if (what == 0 || what == -1)
+		return what;
+	log_event(LOG_NOTICE, "recovery", "state=%s",
+	    what == JOURNAL_DECIDED ? "j" : "j.cut");
 	if (b->fd == -1)
 		return redo_accept_absence(b->state);
-	/* The process that renamed the journal may have died before it synced
+	/*
+	 * The process that renamed the journal may have died before it synced
 	 * the directory. The disk could then still have the old name, under
 	 * which recovery discards the journal. So sync before writing to the
-	 * mailbox. */
+	 * mailbox, and before another rename.
+	 */
 	if (journal_sync_state(b->state) == -1)
 		return -1;
-	return redo_finish(b);
+	return finish_all(b);
 }
 
 bool
 redo_is_pending(int state)
 {
-	static const char *const names[] = { JOURNAL_DECIDED, JOURNAL_WRITTEN,
-		JOURNAL_TEMPORARY, NULL };
+	char name[JOURNAL_NAME];
 
-	return journal_any_may_exist(state, names);
+	return find_journal(state,
+		   JOURNAL_TEMPORARY | JOURNAL_DECIDED | JOURNAL_WRITTEN,
+		   name) != 0;
 }
 
-/* Moves one journal between state directories. Returns 0, or -1 (logged). */
+/*
+ * Moves one journal between state directories, and gives it the name
+ * of the box `to`. Returns 0, or 1 (logged).
+ */
 static int
-move_journal(int from, int state, const char *name)
+move_journal(int from, const struct journal_box *to, enum journal_state what,
+    const char *name)
 {
-	if (renameat(from, name, state, name) == -1)
-		return journal_failed("taking over a journal");
-	if (journal_sync_state(state) == -1)
-		return -1;
-	return journal_sync_state(from);
+	if (renameat(from, name, to->state,
+		what == JOURNAL_DECIDED ? to->decided : to->written) == -1)
+		journal_failed("taking over a journal");
+	else if (journal_sync_state(to->state) == 0 &&
+	    journal_sync_state(from) == 0)
+		return 0;
+	return 1;
 }
 
 /*
@@ -389,95 +519,124 @@ read_journal(int from, const char *name, struct journal *j)
 	return result;
 }
 
+/* Where journals are moved from and to, and the mailbox they must be of. */
+struct move {
+	int from;
+	const struct journal_box *to;
+	ino_t inode;
+};
+
 /*
- * Moves the journal with this name if it was made for this inode or is damaged,
- * unless the directory `state` has one of this name. Returns 0, or -1 (logged).
+ * Moves a journal if it was made for this inode or is damaged, unless the
+ * mailbox's state directory has one in this state. Returns 0, or 1 (logged).
  */
 static int
-adopt_one(int from, int state, ino_t inode, const char *name)
+adopt_one(void *self, enum journal_state what, const char *name)
 {
+	const struct move *m = self;
+	char there[JOURNAL_NAME];
 	struct journal j;
-	int result;
+	int result = journal_find(m->to->state, what, there);
 
-	if (!journal_may_exist(from, name) || journal_may_exist(state, name))
+	if (result != 0)
 		return 0;
-	result = read_journal(from, name, &j);
+	result = read_journal(m->from, name, &j);
 	if (result == -1)
-		return -1;
-	if (result == 0 && j.head.inode != (uint64_t)inode)
+		return 1;
+	if (result == 0 && j.head.inode != (uint64_t)m->inode)
 		return 0;
-	return move_journal(from, state, name);
+	return move_journal(m->from, m->to, what, name);
+}
+
+/* Calls `one` for each decided journal. Returns 0, or -1 (logged). */
+static int
+move_each(struct move *m,
+    int (*one)(void *self, enum journal_state what, const char *name))
+{
+	int result =
+	    journal_each(m->from, JOURNAL_DECIDED | JOURNAL_WRITTEN, one, m);
+
+	if (result == -1)
+		return fail_to_list();
+	return result == 0 ? 0 : -1;
 }
 
 int
 redo_adopt(int from, int state, ino_t inode)
 {
-	if (adopt_one(from, state, inode, JOURNAL_DECIDED) == -1)
-		return -1;
-	return adopt_one(from, state, inode, JOURNAL_WRITTEN);
+	const struct journal_box to = journal_box_make(state, -1, -1);
+	struct move m = { from, &to, inode };
+
+	return move_each(&m, adopt_one);
 }
 
-/* Returns true if the journal with this name was made for this inode. */
-static bool
-is_one_of(int from, const char *name, ino_t inode)
+/* Returns 1 if the journal with this name was made for this inode, else 0. */
+static int
+is_of_inode(void *self, enum journal_state what, const char *name)
 {
+	const struct move *m = self;
 	struct journal j;
 
-	return journal_may_exist(from, name) &&
-	    read_journal(from, name, &j) == 0 &&
-	    j.head.inode == (uint64_t)inode;
+	(void)what;
+	return read_journal(m->from, name, &j) == 0 &&
+	    j.head.inode == (uint64_t)m->inode;
 }
 
 bool
 redo_is_of(int from, ino_t inode)
 {
-	return is_one_of(from, JOURNAL_DECIDED, inode) ||
-	    is_one_of(from, JOURNAL_WRITTEN, inode);
+	struct move m = { from, NULL, inode };
+
+	return journal_each(from, JOURNAL_DECIDED | JOURNAL_WRITTEN,
+		   is_of_inode, &m) == 1;
 }
 
-/*
- * Compares the mailbox with the open journal j. name shows the journal's state.
- */
+/* Compares the mailbox with the open journal j in the state `what`. */
 static enum journal_match
-match_journal(const struct journal_box *b, const char *name,
+match_journal(const struct journal_box *b, enum journal_state what,
     const struct journal *j, const struct stat *st)
 {
-	if (strcmp(name, JOURNAL_WRITTEN) == 0)
+	if (what == JOURNAL_WRITTEN)
 		return journal_match_written(b, &j->head, st);
 	return journal_match_decided(b, j, st);
 }
 
 /*
- * Moves the journal with this name if it has the mailbox's inode and fits the
- * mailbox, unless b->state has one of this name. A copy of the mailbox would
- * also fit, but has another inode. Returns 0, or -1 (logged).
+ * Moves a journal if it has the mailbox's inode and fits the mailbox, unless
+ * the mailbox's state directory has one in this state. A copy of the mailbox
+ * would also fit, but has another inode. Returns 0, or 1 (logged).
  */
 static int
-follow_one(int from, const struct journal_box *b, const char *name)
+follow_one(void *self, enum journal_state what, const char *name)
 {
+	const struct move *m = self;
+	const struct journal_box *b = m->to;
 	enum journal_match match = MATCH_NONE;
+	char there[JOURNAL_NAME];
 	struct journal j;
 	struct stat st;
 	int result;
 
-	if (!journal_may_exist(from, name) || journal_may_exist(b->state, name))
+	if (journal_find(b->state, what, there) != 0)
 		return 0;
-	if (fstat(b->fd, &st) == -1)
-		return journal_failed("fstat of the mailbox");
-	result = journal_open(from, name, &j);
+	if (fstat(b->fd, &st) == -1) {
+		journal_failed("fstat of the mailbox");
+		return 1;
+	}
+	result = journal_open(m->from, name, &j);
 	if (result == 0 && j.head.inode == (uint64_t)st.st_ino)
-		match = match_journal(b, name, &j, &st);
+		match = match_journal(b, what, &j, &st);
 	if (j.fd != -1)
 		close(j.fd);
 	if (result == -1 || match == MATCH_ERROR)
-		return -1;
-	return match != MATCH_NONE ? move_journal(from, b->state, name) : 0;
+		return 1;
+	return match != MATCH_NONE ? move_journal(m->from, b, what, name) : 0;
 }
 
 int
 redo_follow(int from, const struct journal_box *b)
 {
-	if (follow_one(from, b, JOURNAL_DECIDED) == -1)
-		return -1;
-	return follow_one(from, b, JOURNAL_WRITTEN);
+	struct move m = { from, b, 0 };
+
+	return move_each(&m, follow_one);
 }

@@ -200,7 +200,8 @@ log_replaced(void)
 static enum drop_error
 remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 {
-	const struct journal_box box = { m->place.state, m->fd, m->place.dir };
+	const struct journal_box box =
+	    journal_box_make(m->place.state, m->fd, m->place.dir);
 	enum drop_error error = DROP_OK;
 	struct range *ranges;
 	struct fingerprint now;

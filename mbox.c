@@ -69,9 +69,12 @@ open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
 	}
 	if ((error = spool_open_locked(m, pending)) != DROP_OK)
 		return error;
-	if (pending)
-		result = redo_recover(&(struct journal_box){
-		    place->state, m->fd, place->dir });
+	if (pending) {
+		const struct journal_box box =
+		    journal_box_make(place->state, m->fd, place->dir);
+
+		result = redo_recover(&box);
+	}
 	*aside = result == 1;
 	if (result != -1)
 		return DROP_OK;
@@ -285,7 +288,8 @@ mbox_adopt(const struct store_place *place, int shared)
 static enum drop_error
 follow_locked(struct mbox *m, int other)
 {
-	const struct journal_box box = { m->place.state, m->fd, m->place.dir };
+	const struct journal_box box =
+	    journal_box_make(m->place.state, m->fd, m->place.dir);
 	struct lock_session lock;
 	int result;
 

@@ -19,6 +19,7 @@
 #include "lock-session.h"
 #include "log.h"
 #include "maildrop.h"
+#include "mbox-journal-names.h"
 #include "recover.h"
 
 /*
@@ -28,7 +29,13 @@
 _Noreturn static void
 finish_removal(const struct session *s, int state, struct lock_plan *locks)
 {
-	switch (maildrop_recover(s->mailboxes, s->path, state, locks)) {
+	enum drop_error result =
+	    maildrop_recover(s->mailboxes, s->path, state, locks);
+
+	/* The end of this process might not release it: see lock_broker_end. */
+	if (locks->held != s->kept.session)
+		lock_fcntl(locks->held, F_UNLCK);
+	switch (result) {
 	case DROP_OK:
 		_exit(RECOVERY_FINISHED);
 	case DROP_CHANGED:
@@ -110,24 +117,6 @@ recover_by_hand(const struct session *s, int channel)
 	finish_removal(s, state, &locks);
 }
 
-/* Returns false only if the directory certainly has no such file. */
-static bool
-may_exist(int directory, const char *name)
-{
-	return faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-	    errno != ENOENT;
-}
-
-/*
- * Returns true if a state directory may contain a journal, under either of its
- * two names (mbox-journal.c).
- */
-static bool
-has_journal(int directory)
-{
-	return may_exist(directory, "j") || may_exist(directory, "j.cut");
-}
-
 /*
  * Returns true if an entry of STATE/users/UID may belong to an unfinished
  * removal. Such an entry is a journal that an earlier version has left, or a
@@ -137,6 +126,7 @@ static bool
 is_unfinished(int directory, const char *name)
 {
 	int state;
+	char journal[JOURNAL_NAME];
 	bool result;
 
 	if (strcmp(name, "j") == 0 || strcmp(name, "j.cut") == 0)
@@ -145,7 +135,8 @@ is_unfinished(int directory, const char *name)
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (state == -1)
 		return errno != ENOTDIR && errno != ENOENT && errno != ELOOP;
-	result = has_journal(state);
+	result = journal_find(state, JOURNAL_DECIDED | JOURNAL_WRITTEN,
+		     journal) != 0;
 	close(state);
 	return result;
 }

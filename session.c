@@ -184,11 +184,14 @@ enter_mailbox(const struct session *s, int channel, int state,
 	    lock);
 	confine_session(s, state);
 	take_turn();
-	if (claim != DROP_OK)
-		answer_unavailable(io, claim);
-	else
+	if (claim == DROP_OK) {
 		message_send_session(channel, MESSAGE_LOCKED, "");
-	return claim == DROP_OK;
+		return true;
+	}
+	answer_unavailable(io, claim);
+	/* The end of this process might not release it: see lock_broker_end. */
+	lock_session_release(lock);
+	return false;
 }
 
 /* Looks for a takeover request, as io_look_for_takeover asks. */

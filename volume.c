@@ -170,7 +170,8 @@ volume_open_names(int dir)
 }
 
 int
-volume_lists(int dir, const char *const names[])
+volume_each_name(int dir, int (*visit)(void *self, const char *name),
+    void *self)
 {
 	DIR *stream = volume_open_names(dir);
 	const struct dirent *d;
@@ -178,24 +179,31 @@ volume_lists(int dir, const char *const names[])
 
 	if (stream == NULL)
 		return -1;
-	while (errno = 0, (d = readdir(stream)) != NULL)
-		for (size_t i = 0; names[i] != NULL; i++)
-			if (strcmp(d->d_name, names[i]) == 0)
-				result = 1;
+	while (result == 0 && (errno = 0, (d = readdir(stream)) != NULL))
+		result = visit(self, d->d_name);
+	/* If no visit has ended the loop, errno is that of readdir; 0: end. */
+	if (result == 0 && errno != 0)
+		result = -1;
 	error = errno;
 	closedir(stream);
 	errno = error;
-	return error == 0 ? result : -1;
+	return result;
+}
+
+static int
+ignore_name(void *self, const char *name)
+{
+	(void)self, (void)name;
+	return 0;
 }
 
 int
 volume_ask_directory(int fd)
 {
-	static const char *const none[] = { NULL };
-
 	if (!volume_is_shared(fd))
 		return 0;
-	return volume_lists(fd, none) == -1 ? -1 : ask_server(fd);
+	return volume_each_name(fd, ignore_name, NULL) == -1 ? -1 :
+							       ask_server(fd);
 }
 
 void

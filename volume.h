@@ -71,9 +71,11 @@ void volume_outlast_names(int fd);
 DIR *volume_open_names(int dir);
 
 /*
- * Reads the names of an open directory. Returns 1 if it contains one of the
- * NULL-terminated names, 0 if it does not, or -1 with errno.
+ * Calls visit for each name of an open directory, until it returns a value that
+ * is not 0. Returns that value, 0 at the end, or -1 with errno. visit may
+ * rename or unlink the file.
  */
-int volume_lists(int dir, const char *const names[]);
+int volume_each_name(int dir, int (*visit)(void *self, const char *name),
+    void *self);
 
 #endif

@@ -119,7 +119,7 @@ begin(void)
 		    O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		HOLDS((spool = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	}
-	where = (struct journal_box){ state, spool, -1 };
+	where = journal_box_make(state, spool, -1);
 	HOLDS(ftruncate(spool, 0) == 0);
 }
 

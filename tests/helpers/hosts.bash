@@ -224,18 +224,21 @@ host_mount() {
 	done
 }
 
-# hosts_mode coherent|caching|default: sets the volume's options to those of
-# examples/hosts (coherent), to GlusterFS's own (default), or to these with the
-# timeouts of examples/hosts (caching). Sets $hosts_mail to the mount that fits,
-# and starts kpopd there. Mounts anew, because calls may fail for a moment after
-# the options of a mounted volume have changed.
+# hosts_mode coherent|loose|caching|default: sets the volume's options to those
+# of examples/hosts (coherent), to GlusterFS's own (default), to these with the
+# timeouts of examples/hosts (caching), or to those of examples/hosts without
+# client.strict-locks (loose). Sets $hosts_mail to the mount that fits, and
+# starts kpopd there. Mounts anew, because calls may fail for a moment after the
+# options of a mounted volume have changed.
 hosts_mode() {
 	local name
 	gluster_on a volume set mail group kpopd
-	hosts_mail=/srv/plain
+	hosts_mail=/srv/mail
 	case $1 in
-	coherent) hosts_mail=/srv/mail ;;
-	caching) set -- "$1" '^performance' ;;
+	coherent) ;;
+	loose) set -- "$1" '^client.strict-locks' ;;
+	caching) hosts_mail=/srv/plain && set -- "$1" '^performance' ;;
+	*) hosts_mail=/srv/plain ;;
 	esac
 	[ "$1" = coherent ] ||
 	    for name in $(cut -d= -f1 "$top/examples/hosts/gluster-group" |
@@ -327,11 +330,16 @@ hosts_pop() {
 	return "${PIPESTATUS[1]}"
 }
 
-# hosts_open SERVER USER: begins a dialogue of the user from x with the server,
-# as pop_open does.
-hosts_open() {
+# hosts_dial SERVER USER: begins a dialogue of the user from x with the server,
+# as pop_run does.
+hosts_dial() {
 	local host_env="KRB5CCNAME=FILE:/run/$2"
 	pop_run host x "$KPOPD_BUILD/kpopc" "$1.example.org" 1109
+}
+
+# hosts_open SERVER USER: begins a dialogue and logs in.
+hosts_open() {
+	hosts_dial "$@"
 	pop_hear '^\+OK'
 	pop_ask "USER $2"
 	pop_ask "PASS x"

@@ -54,7 +54,7 @@
 #define WITNESS 18 /* journal_match_decided: is it of this mailbox? */
 #define MARKER_CHECK 19 /* journal_match_written: is it truncated? */
 #define FENCE 20 /* calls on a file fail after its lock is lost */
-#define NAME_FENCE 21 /* calls on names in the state directory, too */
+#define OWN_NAMES 21 /* names of journals are not those of other processes */
 #ifndef WITHOUT
 #define WITHOUT 0
 #endif
@@ -116,6 +116,7 @@ c_code {
 #define WHOLE (1 << 24)
 #define MADE_BY(r) (((r) >> 25) & 3)
 #define BEGUN(h) ((h) << 25)
+#define TAKEN_OVER(r, h) (((r) & (BEGUN(1) - 1)) | BEGUN(h))
 #define NEW_SIZE(r) (P(r) + SIZE(D(r)))
 /* new_byte of mbox-journal.c; 0: step 3 does not write there */
 #define NEW_CELL(r, at) \
@@ -365,12 +366,8 @@ proctype Host(byte h)
 	:: HAS(FENCE) && cut_spool[h] -> goto failed \
 	:: else \
 	fi
-/* Calls on names in the state directory, in the same case. */
-#define NAME_CALL \
-	if \
-	:: HAS(NAME_FENCE) && (cut_spool[h] || cut_session[h]) -> goto failed \
-	:: else \
-	fi
+/* The journal at this name is that of this host's process. */
+#define IS_OWN(name) (name != 0 && (!HAS(OWN_NAMES) || MADE_BY(name) == h))
 /* redo_is_pending */
 #define IS_PENDING (tmp != 0 || j != 0 || cut != 0)
 
@@ -443,16 +440,41 @@ lock_to_write:
 			not_alone = !only_mail && HAS(SESSION_LOCK) &&
 			    session_lock != h;
 			assert(!not_alone);
-			NAME_CALL;
 			unlinked = (j == 0 && cut == 0);
+			/* unlink_temporaries */
 			tmp = 0
 		};
 		atomic {
-			NAME_CALL;
 			if
 			:: HAS(SYNC_RECOVERY) -> sync_names()
 			:: else
 			fi;
+			if
+			:: !HAS(OWN_NAMES) -> goto finish
+			:: else
+			fi
+		};
+take_over:
+		/* take_over_removal; again if a late call has taken it away */
+		atomic {
+			unlinked = (j == 0 && cut == 0);
+			if
+			:: unlinked -> goto finish
+			:: else
+			fi;
+			if
+			:: cut != 0 -> cut = TAKEN_OVER(cut, h)
+			:: else
+			fi
+		};
+		atomic {
+			if
+			:: j != 0 -> j = TAKEN_OVER(j, h)
+			:: else
+			fi
+		};
+		atomic {
+			sync_names();
 			goto finish
 		};
 
@@ -536,8 +558,11 @@ decide:
 		};
 		/* journal_create */
 		atomic {
-			NAME_CALL;
-			tmp = BEGUN(h)
+			if
+			/* it is beside that of the host which has the lock */
+			:: HAS(OWN_NAMES) && cut_spool[h]
+			:: else -> tmp = BEGUN(h)
+			fi
 		};
 		/* copy_kept, write_head: step 1 */
 		atomic {
@@ -588,9 +613,8 @@ decide:
 		};
 		/* step 2 */
 		atomic {
-			NAME_CALL;
 			if
-			:: tmp == 0 -> goto undecided
+			:: !IS_OWN(tmp) -> goto undecided
 			:: else
 			fi;
 			change_names(RENAME_1);
@@ -599,7 +623,6 @@ decide:
 			tmp = 0
 		};
 		atomic {
-			NAME_CALL;
 			if
 			:: HAS(SYNC_DECISION) -> sync_names()
 			:: else
@@ -610,18 +633,22 @@ decide:
 finish:
 		/* redo_finish */
 		atomic {
-			NAME_CALL;
 			extends = 0;
 			at = 0;
 			r = 0;
 			if
-			:: j != 0 -> r = j
-			:: j == 0 && cut != 0 -> r = cut; goto written
-			:: j == 0 && cut == 0 && (unlinked || aside) ->
-				goto finished
-			/* a late call of another host has removed it */
-			:: j == 0 && cut == 0 && !(unlinked || aside) ->
-				goto failed
+			:: IS_OWN(j) -> r = j
+			:: !IS_OWN(j) && IS_OWN(cut) -> r = cut; goto written
+			:: !IS_OWN(j) && !IS_OWN(cut) && (unlinked || aside) ->
+				if
+				/* redo_recover: there is another one */
+				:: place != AT_QUIT && (j != 0 || cut != 0) ->
+					goto take_over
+				:: else -> goto finished
+				fi
+			/* a late call of another host has taken it away */
+			:: !IS_OWN(j) && !IS_OWN(cut) && !(unlinked || aside) ->
+				goto lost
 			fi;
 			/* finish_decided */
 			SPOOL_CALL;
@@ -667,9 +694,8 @@ write:
 		};
 		/* step 4 */
 		atomic {
-			NAME_CALL;
 			if
-			:: j == 0 -> goto failed
+			:: !IS_OWN(j) -> goto lost
 			:: else
 			fi;
 			change_names(RENAME_2);
@@ -677,7 +703,6 @@ write:
 			j = 0
 		};
 		atomic {
-			NAME_CALL;
 			if
 			:: HAS(SYNC_WRITTEN) -> sync_names()
 			:: else
@@ -732,9 +757,8 @@ sync_cut:
 		};
 		/* step 6 */
 		atomic {
-			NAME_CALL;
 			if
-			:: cut == 0 -> goto failed
+			:: !IS_OWN(cut) -> goto lost
 			:: else
 			fi;
 			change_names(UNLINK);
@@ -766,6 +790,13 @@ finished:
 		};
 rest:
 		goto transaction;
+
+lost:
+		/* redo_finish reports an error, redo_recover goes on */
+		if
+		:: place != AT_QUIT && HAS(OWN_NAMES) -> goto take_over
+		:: else -> goto failed
+		fi;
 
 undecided:
 		/* RANGES_KEPT, or an error of extend_journal */

@@ -1,15 +1,16 @@
 /*
- * Unit tests of mbox-journal.c, mbox-ranges.c and mbox-redo.c. The tests stop a
- * removal before each system call that writes. After each such stop they stop
- * the recovery before each system call that writes. Mail arrives between the
- * removal and the recovery. Other tests let each call fail once. Runs as any
- * user.
+ * Unit tests of mbox-journal.c, mbox-journal-names.c, mbox-ranges.c and
+ * mbox-redo.c. The tests stop a removal before each system call that writes.
+ * After each such stop they stop the recovery before each system call that
+ * writes. Mail arrives between the removal and the recovery. Other tests let
+ * each call fail once, or arrive late. Runs as any user.
  *
  * The linker replaces the system calls by the __wrap_ functions below (--wrap).
  * To stop means to end the process right before the call.
  */
 #include "config.h"
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -25,6 +26,7 @@
 #include "mbox-ranges.h"
 #include "mbox-redo.h"
 #include "tests/unit/check.h"
+#include "volume.h"
 
 /*
  * The size of a message. It is so large that the hashed blocks of 64 KiB do not
@@ -41,22 +43,49 @@
  */
 enum { NEVER = -1 };
 static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER,
-		  vanish_at = NEVER, fail_with;
+		  vanish_at = NEVER, late_at = NEVER, fail_with;
 static int state, spool;
-static struct journal_box box = { -1, -1, -1 };
+static struct journal_box box = { .state = -1, .fd = -1, .dir = -1 };
 int __real_ftruncate(int, off_t);
+int __real_renameat(int, const char *, int, const char *);
 int __real_unlinkat(int, const char *, int);
 
 /*
- * Counts a call, and does what must happen at this call. Returns true if the
- * call must fail.
+ * The call before which a process has stopped, if it is a rename or an unlink;
+ * otherwise `from` is empty. If `to` is empty, it is an unlink. Processes share
+ * this memory.
+ */
+struct name_call {
+	char from[JOURNAL_NAME], to[JOURNAL_NAME];
+	int calls; /* of the last process that has not stopped */
+};
+static struct name_call *stopped;
+
+static void
+do_stopped_call(void)
+{
+	if (stopped->to[0] != '\0')
+		__real_renameat(state, stopped->from, state, stopped->to);
+	else
+		__real_unlinkat(state, stopped->from, 0);
+}
+
+/*
+ * Counts a call, and does what must happen at this call. from and to are the
+ * names that the call changes, or empty. Returns true if the call must fail.
  */
 static bool
-turn(void)
+turn(const char *from, const char *to)
 {
 	calls++;
-	if (calls == stop_at)
+	if (calls == stop_at) {
+		strlcpy(stopped->from, from, JOURNAL_NAME);
+		strlcpy(stopped->to, to, JOURNAL_NAME);
 		_exit(STOPPED);
+	}
+	/* The call of a process on another host, which has stopped, is late. */
+	if (calls == late_at)
+		do_stopped_call();
 	/* Another program, which takes no lock, truncates the mailbox. */
 	if (calls == meddle_at)
 		__real_ftruncate(spool, MESSAGE / 2);
@@ -71,18 +100,19 @@ turn(void)
 	return true;
 }
 
-#define WRAP(type, name, parameters, arguments)                                \
+#define WRAP(type, name, parameters, arguments, from, to)                      \
 	type __real_##name parameters;                                         \
 	type __wrap_##name parameters;                                         \
 	type __wrap_##name parameters                                          \
 	{                                                                      \
-		return turn() ? -1 : __real_##name arguments;                  \
+		return turn(from, to) ? -1 : __real_##name arguments;          \
 	}
-WRAP(int, fsync, (int fd), (fd))
-WRAP(int, fdatasync, (int fd), (fd))
-WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
-WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
-WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c))
+WRAP(int, fsync, (int fd), (fd), "", "")
+WRAP(int, fdatasync, (int fd), (fd), "", "")
+WRAP(int, ftruncate, (int fd, off_t n), (fd, n), "", "")
+WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d),
+    b, d)
+WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c), b, "")
 
 /* Writes in pieces, so that a stop can come between them. */
 ssize_t __real_pwrite(int, const void *, size_t, off_t);
@@ -90,7 +120,8 @@ ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t
 __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 {
-	return turn() ? -1 : __real_pwrite(fd, p, n > 8192 ? n / 2 : n, at);
+	return turn("", "") ? -1 :
+			      __real_pwrite(fd, p, n > 8192 ? n / 2 : n, at);
 }
 
 static char directory[] = "/tmp/kpopd-journal.XXXXXX";
@@ -126,6 +157,13 @@ expect(int i)
 	expected_size += MESSAGE;
 }
 
+static int
+unlink_one(void *self, enum journal_state what, const char *name)
+{
+	(void)self, (void)what;
+	return __real_unlinkat(state, name, 0);
+}
+
 /*
  * Makes a new mailbox and an empty state directory. Stores the bytes of the
  * kept messages in expected[].
@@ -133,10 +171,9 @@ expect(int i)
 static void
 begin(unsigned removed)
 {
-	static const char *const names[] = { "j", "j.tmp", "j.cut" };
-
-	for (size_t i = 0; i < 3; i++)
-		__real_unlinkat(state, names[i], 0);
+	CHECK(journal_each(state,
+		  JOURNAL_TEMPORARY | JOURNAL_DECIDED | JOURNAL_WRITTEN,
+		  unlink_one, NULL) == 0);
 	CHECK(__real_ftruncate(spool, 0) == 0);
 	expected_size = 0;
 	for (int i = 0; i < COUNT; i++) {
@@ -451,7 +488,7 @@ look_after_move(void)
 	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) &&
 	    is(expected, expected_size));
 	close(box.dir);
-	box = (struct journal_box){ state, spool = old, state };
+	box = journal_box_make(state, spool = old, state);
 	CHECK(__real_unlinkat(state, "moved/spool", 0) == 0 &&
 	    __real_unlinkat(state, "moved", AT_REMOVEDIR) == 0);
 	close(moved);
@@ -560,14 +597,26 @@ journals_of_version_1_are_obeyed(void)
 	}
 }
 
-static bool
-has_rescue(void)
+static int
+unlink_rescue(void *self, const char *name)
 {
-	char command[200];
+	unsigned *n = self;
 
-	snprintf(command, sizeof(command),
-	    "ls %s/rescue.* >%s/rescued 2>/dev/null", directory, directory);
-	return system(command) == 0;
+	if (strncmp(name, "rescue.", 7) == 0) {
+		CHECK(__real_unlinkat(state, name, 0) == 0);
+		++*n;
+	}
+	return 0;
+}
+
+/* Removes the journals that were set aside. Returns their number. */
+static unsigned
+remove_rescues(void)
+{
+	unsigned n = 0;
+
+	CHECK(volume_each_name(state, unlink_rescue, &n) == 0);
+	return n;
 }
 
 /*
@@ -577,28 +626,26 @@ has_rescue(void)
 static void
 a_journal_set_aside_is_not_a_removal(void)
 {
-	char command[200];
 	struct range ranges[COUNT];
 	size_t n = ranges_of(2, ranges);
 	unsigned aside = 0;
 
-	snprintf(command, sizeof(command), "rm -f %s/rescue*", directory);
+	remove_rescues();
 	for (meddle_at = 1;; meddle_at++) {
 		enum ranges_result result;
 
 		begin(2);
-		CHECK(system(command) == 0);
 		calls = 0;
 		result = ranges_remove(&box, ranges, n);
 		if (calls < meddle_at)
 			break;
-		if (!has_rescue())
+		if (remove_rescues() == 0)
 			continue;
 		CHECK(result != RANGES_REMOVED);
 		aside++;
 	}
 	meddle_at = NEVER;
-	CHECK(aside > 0 && system(command) == 0);
+	CHECK(aside > 0);
 }
 
 /*
@@ -627,6 +674,181 @@ a_lost_journal_is_not_a_removal(void)
 	CHECK(lost > 0);
 }
 
+/*
+ * Gives the box names as on a shared file system. n is the last digit of their
+ * number; 0: the same names for all processes, as on a local file system.
+ */
+static void
+use_names(int n)
+{
+	box = journal_box_make(state, spool, state);
+	if (n == 0)
+		return;
+	snprintf(box.temporary, JOURNAL_NAME, "j.tmp.000000000000000%d", n);
+	snprintf(box.decided, JOURNAL_NAME, "j.000000000000000%d", n);
+	snprintf(box.written, JOURNAL_NAME, "j.cut.000000000000000%d", n);
+}
+
+/*
+ * Recovers the mailbox in a child process, which then removes the first
+ * message. The late call arrives before the call `late`. Returns the child's
+ * exit status: 0 if the message is removed.
+ */
+static int
+next_session(int late)
+{
+	const struct range first = { 0, MESSAGE };
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid != -1);
+	if (pid == 0) {
+		bool is_removed;
+
+		calls = 0;
+		late_at = late;
+		is_removed = redo_recover(&box) != -1 &&
+		    ranges_remove(&box, &first, 1) == RANGES_REMOVED;
+		stopped->calls = calls;
+		_exit(is_removed ? 0 : 1);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/*
+ * Recovers the mailbox after two removals of which either may have happened.
+ * Returns true if it then has the kept messages and the one that has arrived,
+ * once each. If first_removed, the second removal must have happened.
+ */
+static bool
+is_right_after(bool first_removed)
+{
+	static char whole[sizeof(expected)];
+	const char *texts[] = { whole, expected };
+	size_t sizes[] = { COUNT * MESSAGE, expected_size };
+
+	if (run(true, 0, NEVER) != 0 || redo_is_pending(state))
+		return false;
+	for (int i = 0; i < COUNT; i++)
+		make_message(i, whole + i * MESSAGE);
+	for (int i = 0; i < 2; i++) {
+		char *end = (i == 0 ? whole : expected) + sizes[i];
+
+		make_message(COUNT, end);
+		sizes[i] += MESSAGE;
+		if (is(texts[i] + MESSAGE, sizes[i] - MESSAGE) ||
+		    (!first_removed && is(texts[i], sizes[i])))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Stops a removal before the call `at`, or, if in_recovery, stops the recovery
+ * of a decided removal there. Returns the exit status of what was stopped.
+ */
+static int
+stop_at_call(unsigned removed, bool own_names, bool in_recovery, int at)
+{
+	begin(removed);
+	use_names(own_names ? 1 : 0);
+	if (!in_recovery)
+		return run(false, removed, at);
+	for (int call = 1; journal_find_own(&box) != JOURNAL_DECIDED; call++)
+		CHECK(run(false, removed, call) == STOPPED);
+	use_names(own_names ? 2 : 0);
+	return run(true, 0, at);
+}
+
+/*
+ * Stops a removal, or its recovery, before each rename and each unlink. Then
+ * another process recovers the mailbox and removes the first message, and the
+ * stopped call of the first process arrives before each call of the second one.
+ * Returns how often the mailbox is wrong afterwards.
+ */
+static unsigned
+late_calls(unsigned removed, bool own_names, bool in_recovery)
+{
+	unsigned wrong = 0, late_names = 0;
+
+	for (int at = 1;; at++) {
+		int result, most = 0;
+
+		if (stop_at_call(removed, own_names, in_recovery, at) == 0)
+			break;
+		if (stopped->from[0] == '\0')
+			continue;
+		late_names++;
+		/* In the first round the call does not arrive. */
+		for (int late = 0; late <= most; late++) {
+			CHECK(stop_at_call(removed, own_names, in_recovery,
+				  at) == STOPPED);
+			use_names(own_names ? 3 : 0);
+			result = next_session(late);
+			if (late == 0)
+				most = stopped->calls;
+			append(COUNT);
+			use_names(own_names ? 4 : 0);
+			wrong += !is_right_after(result == 0);
+			CHECK(remove_rescues() == 0 || !own_names);
+			points++;
+		}
+	}
+	CHECK(late_names >= 3);
+	use_names(0);
+	return wrong;
+}
+
+/*
+ * On a shared file system a call of a host that has lost its locks may arrive
+ * at any time. With equal names it does harm.
+ */
+static void
+late_calls_change_nothing(void)
+{
+	CHECK(late_calls(0x0aa, true, false) == 0);
+	CHECK(late_calls(0x180, true, false) == 0);
+	CHECK(late_calls(0x0aa, true, true) == 0);
+	CHECK(late_calls(0x0aa, false, false) > 0);
+}
+
+/*
+ * A mailbox that was moved from a shared file system to a local one may have
+ * journals with other names. The one that fits is obeyed, the others are set
+ * aside.
+ */
+static void
+many_journals_are_finished(void)
+{
+	static const char *const names[] = { "j", "j.0123456789abcdef",
+		"j.cut.fedcba9876543210", "j.cut" };
+
+	/* In each round one of these names has no journal. */
+	for (size_t i = 0; i < 4; i++) {
+		unsigned aside;
+		int fd, at = 1;
+
+		begin(0x0aa);
+		use_names(1);
+		while (journal_find_own(&box) != JOURNAL_DECIDED)
+			CHECK(run(false, 0x0aa, at++) == STOPPED);
+		use_names(0);
+		for (size_t k = 0; k < 4; k++) {
+			if (k == i)
+				continue;
+			CHECK((fd = openat(state, names[k], O_WRONLY | O_CREAT,
+				   0600)) != -1);
+			CHECK(write(fd, "damaged", 7) == 7 && close(fd) == 0);
+		}
+		CHECK(run(true, 0, NEVER) == ASIDE && !redo_is_pending(state));
+		CHECK(is(expected, expected_size));
+		/* The removal replaces a j.cut that is beside its j. */
+		aside = remove_rescues();
+		CHECK(aside == 2 || aside == 3);
+	}
+}
+
 int
 main(void)
 {
@@ -636,7 +858,10 @@ main(void)
 	state = open(directory, O_RDONLY | O_DIRECTORY);
 	spool = openat(state, "spool", O_RDWR | O_CREAT, 0600);
 	CHECK(state != -1 && spool != -1);
-	box = (struct journal_box){ state, spool, state };
+	box = journal_box_make(state, spool, state);
+	stopped = mmap(NULL, sizeof(*stopped), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(stopped != MAP_FAILED);
 	stops_everywhere(0x001); /* the first message */
 	stops_everywhere(0x0aa); /* every second message */
 	stops_everywhere(0x0fe); /* all but the first and the last message */
@@ -648,6 +873,8 @@ main(void)
 	setting_aside_fails_everywhere();
 	a_journal_set_aside_is_not_a_removal();
 	a_lost_journal_is_not_a_removal();
+	late_calls_change_nothing();
+	many_journals_are_finished();
 	at_each_pending(0x002, look_while_absent);
 	at_each_pending(0x180, look_while_absent);
 	at_each_pending(0x0aa, look_while_unmounted);

@@ -38,7 +38,7 @@
 #define BLOCK 64   /* a truncate clears the rest of the last block */
 #define SIZE 16384 /* most bytes of a file */
 #define FILES 64   /* most files that one run creates */
-#define NAMES 4
+#define NAMES 16   /* most names that one run has */
 #define CHANGES 32
 #define MESSAGES 6
 #define STATE 100 /* the descriptor of the directory */
@@ -59,14 +59,14 @@ struct change {
 	int name, file;
 };
 
-static const char *const names[NAMES] = { "j.tmp", "j", "j.cut", "rescue" };
+static char names[NAMES][80];
+static int known; /* number of names */
 static struct file files[FILES];
 static int made;                    /* number of files; file 0 is the mailbox */
 static int now[NAMES], disk[NAMES]; /* the file of each name, or -1 */
 static struct change pending[CHANGES]; /* the changes since the last fsync */
 static int changes;
 
-static const struct journal_box box = { STATE, FIRST, -1 };
 static jmp_buf crash;
 static int calls, crash_at; /* the power fails before this call */
 static bool is_shared;      /* other hosts may change the disk */
@@ -82,11 +82,17 @@ turn(void)
 static int
 name_of(const char *name)
 {
-	for (int i = 0; i < NAMES; i++)
-		if (strncmp(name, names[i], strlen(names[i]) + (i < 3)) == 0)
-			return i;
-	fprintf(stderr, "not a name of the journal's: %s\n", name);
-	exit(1);
+	int i = 0;
+
+	while (i < known && strcmp(name, names[i]) != 0)
+		i++;
+	CHECK(i < NAMES);
+	if (i == known) {
+		strlcpy(names[i], name, sizeof(names[i]));
+		now[i] = disk[i] = -1;
+		known++;
+	}
+	return i;
 }
 
 static void
@@ -110,7 +116,6 @@ file_of(int fd)
 int __wrap_openat(int, const char *, int, ...);
 int __wrap_close(int);
 int __wrap_fstat(int, struct stat *);
-int __wrap_faccessat(int, const char *, int, int);
 int __wrap_fsync(int);
 int __wrap_fdatasync(int);
 int __wrap_ftruncate(int, off_t);
@@ -121,7 +126,7 @@ ssize_t __wrap_pread(int, void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 int __wrap_volume_open(int, const char *, int);
 bool __wrap_volume_is_shared(int);
-int __wrap_volume_lists(int, const char *const[]);
+int __wrap_volume_each_name(int, int (*)(void *, const char *), void *);
 
 int
 __wrap_openat(int dir, const char *path, int flags, ...)
@@ -154,15 +159,6 @@ __wrap_fstat(int fd, struct stat *st)
 	st->st_ino = (ino_t)fd;
 	st->st_size = file_of(fd)->now.size;
 	return 0;
-}
-
-int
-__wrap_faccessat(int dir, const char *path, int mode, int flags)
-{
-	(void)mode, (void)flags;
-	CHECK(dir == STATE);
-	errno = ENOENT;
-	return now[name_of(path)] == -1 ? -1 : 0;
 }
 
 int
@@ -272,13 +268,15 @@ __wrap_volume_is_shared(int fd)
 }
 
 int
-__wrap_volume_lists(int dir, const char *const wanted[])
+__wrap_volume_each_name(int dir, int (*visit)(void *, const char *), void *self)
 {
+	int result = 0;
+
 	CHECK(dir == STATE);
-	for (int i = 0; wanted[i] != NULL; i++)
-		if (now[name_of(wanted[i])] != -1)
-			return 1;
-	return 0;
+	for (int i = 0; i < known && result == 0; i++)
+		if (now[i] != -1)
+			result = visit(self, names[i]);
+	return result;
 }
 
 static bool
@@ -327,7 +325,7 @@ lose_changes(void)
 		if (in_order ? i >= until : chance())
 			continue;
 		/* A renamed file no longer has its old name. */
-		for (int k = 0; k < NAMES && file != -1; k++)
+		for (int k = 0; k < known && file != -1; k++)
 			if (disk[k] == file)
 				disk[k] = -1;
 		disk[pending[i].name] = file;
@@ -385,8 +383,7 @@ begin(unsigned removed, struct range *ranges)
 
 	made = 1;
 	changes = syncs = 0;
-	for (int i = 0; i < NAMES; i++)
-		now[i] = disk[i] = -1;
+	known = 0;
 	memset(&files[0], 0, sizeof(files[0]));
 	memset(&old, 0, sizeof(old));
 	memset(&new, 0, sizeof(new));
@@ -401,6 +398,22 @@ begin(unsigned removed, struct range *ranges)
 	}
 	files[0].now = files[0].disk = old;
 	return n;
+}
+
+/* Starts a process. On a shared file system it has names of its own. */
+static struct journal_box
+next_box(void)
+{
+	return journal_box_make(STATE, FIRST, -1);
+}
+
+static bool
+has_rescue(void)
+{
+	for (int i = 0; i < known; i++)
+		if (now[i] != -1 && strncmp(names[i], "rescue", 6) == 0)
+			return true;
+	return false;
 }
 
 static bool
@@ -431,6 +444,7 @@ point(unsigned removed, int at, bool *reached)
 {
 	struct range ranges[MESSAGES];
 	size_t n = begin(removed, ranges);
+	static struct journal_box box;
 	static volatile bool done;
 	static volatile int crashes;
 
@@ -439,6 +453,7 @@ point(unsigned removed, int at, bool *reached)
 	calls = 0;
 	crash_at = at;
 	*reached = true;
+	box = next_box();
 	if (setjmp(crash) == 0) {
 		done = ranges_remove(&box, ranges, n) == RANGES_REMOVED;
 		*reached = false;
@@ -449,6 +464,7 @@ point(unsigned removed, int at, bool *reached)
 			deliver(MESSAGES + crashes);
 		calls = 0;
 		crash_at = 1 + (int)(random() % 40);
+		box = next_box();
 		if (setjmp(crash) == 0 && redo_recover(&box) == -1)
 			return false;
 		process_ends();
@@ -456,8 +472,9 @@ point(unsigned removed, int at, bool *reached)
 	if (chance())
 		deliver(MESSAGES + 2);
 	crash_at = 0;
+	box = next_box();
 	return redo_recover(&box) == 0 && !redo_is_pending(STATE) &&
-	    now[3] == -1 && (is(&new) || (!done && is(&old)));
+	    !has_rescue() && (is(&new) || (!done && is(&old)));
 }
 
 /*
@@ -495,6 +512,7 @@ sweep_unsynced(unsigned points)
 		struct range ranges[MESSAGES];
 		static char last[SIZE];
 		off_t synced;
+		static struct journal_box box;
 		size_t n =
 		    begin(1 + (unsigned)random() % ((1u << (MESSAGES - 1)) - 1),
 			ranges);
@@ -505,11 +523,13 @@ sweep_unsynced(unsigned points)
 		files[0].disk.size = synced;
 		calls = 0;
 		crash_at = 1 + (int)(random() % 30);
+		box = next_box();
 		if (setjmp(crash) == 0)
 			ranges_remove(&box, ranges, n);
 		power_fails();
 		crash_at = 0;
-		bad += redo_recover(&box) != 0 || now[3] != -1 ||
+		box = next_box();
+		bad += redo_recover(&box) != 0 || has_rescue() ||
 		    (!is(&new) &&
 			(files[0].now.size < synced ||
 			    memcmp(files[0].now.data, old.data,
