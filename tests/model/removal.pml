@@ -55,6 +55,7 @@
 #define MARKER_CHECK 19 /* journal_match_written: is it truncated? */
 #define FENCE 20 /* calls on a file fail after its lock is lost */
 #define OWN_NAMES 21 /* names of journals are not those of other processes */
+#define JOURNAL_AT_QUIT 22 /* remove_locked: there is no other journal */
 #ifndef WITHOUT
 #define WITHOUT 0
 #endif
@@ -425,15 +426,25 @@ lock_to_write:
 			    place != AT_BROKER -> goto released /* [IN-USE] */
 			fi;
 			if
+			/* another host has had the session lock, and died */
+			:: HAS(LOCK_CHECK) && HAS(SESSION_LOCK) &&
+			    session_lock == 0 &&
+			    (HAS(RECOVERY_LOCK) || place != AT_BROKER) ->
+				session_lock = h;
+				cut_session[h] = false
 			/* another host may have the session lock by now */
 			:: HAS(LOCK_CHECK) && HAS(SESSION_LOCK) &&
-			    session_lock != h &&
+			    session_lock != 0 && session_lock != h &&
 			    (HAS(RECOVERY_LOCK) || place != AT_BROKER) ->
 				goto released
 			:: else
 			fi;
 			if
-			:: place == AT_QUIT -> goto remove
+			/* is_begun_elsewhere */
+			:: place == AT_QUIT && IS_PENDING &&
+			    HAS(JOURNAL_AT_QUIT) -> goto released
+			:: place == AT_QUIT && !(IS_PENDING &&
+			    HAS(JOURNAL_AT_QUIT)) -> goto remove
 			:: else
 			fi;
 			/* redo_recover */
@@ -474,7 +485,10 @@ take_over:
 			fi
 		};
 		atomic {
-			sync_names();
+			if
+			:: HAS(SYNC_RECOVERY) -> sync_names()
+			:: else
+			fi;
 			goto finish
 		};
 
