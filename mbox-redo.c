@@ -22,6 +22,7 @@
 #include "file.h"
 #include "log.h"
 #include "mbox-redo.h"
+#include "volume.h"
 
 #define STEPS 16 /* enough unless a locked mailbox grows */
 
@@ -62,6 +63,16 @@ unlink_journal(const struct journal_box *b)
 	return journal_failed("unlinking the journal in the state directory");
 }
 
+/* Writes the marker after D. Returns 0, or -1 (logged). */
+static int
+write_marker(const struct journal_box *b, const struct journal_head *h)
+{
+	if (file_write(b->fd, h->marker, (size_t)h->marker_size,
+		journal_new_size(h)) == 0)
+		return 0;
+	return journal_failed("writing the mailbox");
+}
+
 /*
  * Does steps 5 and 6 for a mailbox that has not grown. The directory is not
  * synced after the unlink. If j.cut exists again after a power failure, the
@@ -71,6 +82,13 @@ unlink_journal(const struct journal_box *b)
 static int
 truncate_after_d(const struct journal_box *b, const struct journal_head *h)
 {
+	/*
+	 * Without a quorum, the client of GlusterFS does not end a truncation
+	 * that fails: it keeps the file open, with its locks. A write fails
+	 * without this harm.
+	 */
+	if (volume_is_shared(b->fd) && write_marker(b, h) == -1)
+		return -1;
 	if (ftruncate(b->fd, journal_new_size(h)) == -1)
 		return journal_failed("truncating the mailbox");
 	if (journal_sync_mailbox(b->fd) == -1)
@@ -85,10 +103,10 @@ write_d(const struct journal_box *b, const struct journal *j)
 	const struct journal_head *h = &j->head;
 
 	if (journal_copy(j->fd, JOURNAL_D, b->fd, (off_t)h->from,
-		(off_t)h->kept) == -1 ||
-	    file_write(b->fd, h->marker, (size_t)h->marker_size,
-		journal_new_size(h)) == -1)
+		(off_t)h->kept) == -1)
 		return journal_failed("writing the mailbox");
+	if (write_marker(b, h) == -1)
+		return -1;
 	if (journal_sync_mailbox(b->fd) == -1)
 		return -1;
 	if (renameat(b->state, b->decided, b->state, b->written) == -1)

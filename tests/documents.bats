@@ -453,6 +453,7 @@ docs/ADMIN.md|gluster peer probe|hosts.bats|each of two hosts serves a mailbox o
 docs/ADMIN.md|gluster volume create|hosts.bats|each of two hosts serves a mailbox on GlusterFS
 docs/ADMIN.md|mkdir -p /srv/mail|hosts.bats|each of two hosts serves a mailbox on GlusterFS
 docs/ADMIN.md|gluster volume clear-locks|not|nothing can cause the fault on purpose
+docs/ADMIN.md|gluster volume clear-locks|not|nothing can cause the fault on purpose
 docs/ADMIN.md|kadmin -q 'ktadd|here
 docs/ADMIN.md|kadmin -q 'ktremove|here
 docs/ADMIN.md|setspn|not|no Active Directory can be installed here
