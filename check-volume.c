@@ -60,11 +60,12 @@ find_mount(dev_t device, struct volume_mount *m)
 	m->point[0] = '\0';
 	while (mounts != NULL && getline(&line, &room, mounts) != -1) {
 		unsigned major, minor;
-		int root, point, end;
+		int root, point, end = 0;
 
+		/* If the line is too short, sscanf does not set end. */
 		if (sscanf(line, "%*d %*d %u:%u %n%*s %n%*s%n", &major, &minor,
 			&root, &point, &end) != 2 ||
-		    makedev(major, minor) != device ||
+		    end == 0 || makedev(major, minor) != device ||
 		    (rest = strstr(line, " - ")) == NULL)
 			continue;
 		sscanf(rest, " - %63s", m->type);

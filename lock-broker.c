@@ -11,6 +11,7 @@
  */
 #include "config.h"
 
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -193,11 +194,13 @@ lock_broker_end(struct lock_kept *k)
 	if (k->dotlock.fd != -1)
 		dotlock_give(&k->dotlock);
 	/*
-	 * Does not leave it to close. After a failed ftruncate the client of
-	 * GlusterFS 10.3 never closes the file at the servers.
+	 * close alone might not release the locks. After a failed ftruncate the
+	 * client of GlusterFS 10.3 never closes the file at the servers.
 	 */
 	for (int i = 0; i < 2; i++)
-		if (fds[i] != -1)
+		if (fds[i] != -1) {
+			flock(fds[i], LOCK_UN);
 			lock_fcntl(fds[i], F_UNLCK);
+		}
 	close_kept(k);
 }

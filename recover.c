@@ -23,25 +23,33 @@
 #include "recover.h"
 
 /*
+ * Releases the session lock that this process has taken (-1: none), and ends
+ * the process. The end alone might not release the lock: see lock_broker_end.
+ */
+_Noreturn static void
+leave(int lock, int status)
+{
+	if (lock != -1)
+		lock_fcntl(lock, F_UNLCK);
+	_exit(status);
+}
+
+/*
  * Finishes a removal in the mailbox whose state directory is open as `state`.
  * This process has the session lock of that directory.
  */
 _Noreturn static void
 finish_removal(const struct session *s, int state, struct lock_plan *locks)
 {
-	enum drop_error result =
-	    maildrop_recover(s->mailboxes, s->path, state, locks);
+	int own = locks->held != s->kept.session ? locks->held : -1;
 
-	/* The end of this process might not release it: see lock_broker_end. */
-	if (locks->held != s->kept.session)
-		lock_fcntl(locks->held, F_UNLCK);
-	switch (result) {
+	switch (maildrop_recover(s->mailboxes, s->path, state, locks)) {
 	case DROP_OK:
-		_exit(RECOVERY_FINISHED);
+		leave(own, RECOVERY_FINISHED);
 	case DROP_CHANGED:
-		_exit(RECOVERY_SET_ASIDE);
+		leave(own, RECOVERY_SET_ASIDE);
 	default:
-		_exit(RECOVERY_UNREACHABLE);
+		leave(own, RECOVERY_UNREACHABLE);
 	}
 }
 
@@ -77,7 +85,7 @@ recover_after_session(const struct session *s, int locks_channel)
 	int error = errno;
 
 	if (!maildrop_unfinished(s->mailboxes, s->state))
-		_exit(RECOVERY_NOTHING);
+		leave(is_alone && !is_kept ? lock.fd : -1, RECOVERY_NOTHING);
 	locks.broker = locks_channel;
 	locks.kept = s->kept.spool;
 	confine_session(s, s->state);
@@ -104,9 +112,9 @@ recover_by_hand(const struct session *s, int channel)
 	if (is_alone &&
 	    maildrop_state_claim(s->mailboxes, s->path, s->directory, state,
 		&lock) != DROP_OK)
-		_exit(RECOVERY_UNREACHABLE);
+		leave(lock.fd, RECOVERY_UNREACHABLE);
 	if (!maildrop_unfinished(s->mailboxes, state))
-		_exit(RECOVERY_NOTHING);
+		leave(is_alone ? lock.fd : -1, RECOVERY_NOTHING);
 	locks.broker = s->locks_to_broker;
 	confine_session(s, state);
 	log_recovery(s);
