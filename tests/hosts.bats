@@ -246,9 +246,9 @@ dies_in_login() {
 	hosts_has_on b "$WORLD/old" || return
 	[ "$(hosts_pop b alice "RETR 1" "RETR 6" QUIT)" = \
 	    "$(<"$WORLD/session")" ] || return
-	host_return a
-	await 60 is_whole
-	hosts_has alice "$WORLD/old"
+	host_return a || return
+	await 60 is_whole || return
+	hosts_has alice "$WORLD/old" || return
 	answers a alice '^\+OK 6 '
 }
 
@@ -445,7 +445,7 @@ keeps_lock() {
 
 # uses_lost_lock EXPECTED TEXT: a and b take locks while the network of a is
 # cut. When it is back, a process on a uses its descriptor, which has lost its
-# lock. What it hears must be as expected, and the file must contain the text.
+# lock. Its answers must be as expected, and the file must contain the text.
 uses_lost_lock() {
 	local kind
 	for kind in ofd posix; do keeps_lock a $kind aaaa; done
@@ -484,7 +484,7 @@ net_heals() {
 # this call there. The others serve alice, deliver and remove. QUIT goes on
 # while the network is cut (cut), or when it is back (back). None of the mail
 # that the others have left may change, and they must be able to lock the
-# mailbox. Adds what the client hears to $WORLD/outcomes.
+# mailbox. Adds the client's answer to $WORLD/outcomes.
 goes_on_after_cut() {
 	local waited
 	marked_on a "2 5"
@@ -627,7 +627,7 @@ writes_late() {
 }
 
 # bats test_tags=fault:23-3
-@test "a session that stands still while another host finishes its removal writes and cuts off nothing later" {
+@test "a session that is stopped while another host finishes its removal writes and truncates nothing later" {
 	mbox m1 m2 m3 m4 m5 m6 >"$WORLD/old"
 	# The fifth write is the marker.
 	count_point writes_late pwrite64 5

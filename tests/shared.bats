@@ -168,8 +168,8 @@ server_has() {
 	pop_ask "DELE 2"
 	first_session=$(pgrep -xc kpopd)
 	touch "$WORLD/lost"
-	# The later session and its recovery stop when they have written what
-	# stays, and before they have cut off the rest.
+	# The later session and its recovery stop after they have written the
+	# kept messages, and before they truncate the mailbox.
 	fuse_hang '^WRITE /alice$'
 	pop alice "DELE 1" QUIT >"$WORLD/later" 3>&- &
 	later=$!
@@ -250,7 +250,7 @@ server_has() {
 	refute grep "file system (" <<<"$output"
 }
 
-@test "an access file that another host extends while it is read lets nobody in" {
+@test "no login is accepted by an access file that another host extends while it is read" {
 	local file=/srv/spool/access before
 	share
 	server_stop
