@@ -1,15 +1,15 @@
 /*
  * Names the journals of removals, and finds them.
  *
- * Runs as the owner of the mailbox: in the session, and in the recovery after a
- * crash. Also runs as root in kpopd-check.
+ * Runs as the owner of the mailbox: in the session, in the recovery after a
+ * crash, and in a child of kpopd-check.
  *
  * The names are j.tmp, j and j.cut (mbox-journal.c). On a shared file system a
- * call of a host that has lost its locks may arrive late, after another host
- * has begun a removal or a recovery. So there each removal and each recovery
- * has names of its own, such as j.cut.0123456789abcdef, and a recovery first
- * gives the journal a name of its own. A late rename or unlink then finds no
- * file.
+ * call of a host that has lost its locks may arrive late. Another host may
+ * already have begun a removal or a recovery. So each removal and each recovery
+ * there has names of its own, for example j.cut.0123456789abcdef. A recovery
+ * first renames the journal to its own name. A late rename or unlink then finds
+ * no file.
  */
 #include "config.h"
 
@@ -51,7 +51,7 @@ journal_box_make(int state, int fd, int dir)
 	return b;
 }
 
-/* Returns the state of the journal with this name; 0: it is no journal. */
+/* Returns the state of the journal with this name; 0: it is not a journal. */
 static unsigned
 state_of_name(const char *name)
 {

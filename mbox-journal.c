@@ -4,8 +4,9 @@
  * Runs as the owner of the mailbox: in the session, and in the recovery after a
  * crash. The mailbox is locked for writing, except in redo_follow, which only
  * compares and moves journals. The session lock is held, so no other session
- * uses the state directory. The user can forge a journal, but a forged journal
- * can change only the user's own mailbox.
+ * uses the state directory. Only late calls of a host that has lost its locks
+ * may change names there (mbox-journal-names.c). The user can forge a journal,
+ * but a forged journal can change only the user's own mailbox.
  *
  * The removal
  *

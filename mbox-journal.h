@@ -19,8 +19,8 @@
 #define JOURNAL_BACK 2048  /* bytes of the witness before S, at most */
 
 /*
- * The head of a journal file. Its numbers have this machine's byte order,
- * because no other machine reads the journal.
+ * The head of a journal file. Its numbers have the byte order of the
+ * host that makes the journal. A host of the other order sets it aside.
  */
 struct journal_head {
 	char magic[8];

@@ -507,8 +507,8 @@ redo_is_pending(int state)
 }
 
 /*
- * Moves one journal between state directories, and gives it the name
- * of the box `to`. Returns 0, or 1 (logged).
+ * Moves one journal between state directories, and gives it the name of the box
+ * `to`. Returns 0, or 1 (logged).
  */
 static int
 move_journal(int from, const struct journal_box *to, enum journal_state what,

@@ -9,9 +9,9 @@
 #include "mbox-journal.h"
 
 /*
- * Does the remaining steps of the removal, until there is no journal. Returns
+ * Does the remaining steps of the box's own journal, until it is gone. Returns
  * 0, or 1 if a journal was kept as rescue.* (logged). Returns -1 (logged) after
- * an error.
+ * an error, or if another process has renamed or unlinked the journal.
  */
 int redo_finish(const struct journal_box *b);
 
@@ -33,8 +33,8 @@ int redo_recover(const struct journal_box *b);
 int redo_accept_absence(int state);
 
 /*
- * Returns true if the state directory may have a journal. Then the mailbox must
- * be locked for writing and recovered.
+ * Returns true if the state directory has a journal or cannot be listed
+ * (logged). Then the mailbox must be locked for writing and recovered.
  */
 bool redo_is_pending(int state);
 
@@ -42,8 +42,8 @@ bool redo_is_pending(int state);
  * Moves journals of an earlier version to this mailbox's state directory. That
  * version kept the journals of all mailboxes of a uid in one directory, which
  * is open as `from`. Moves a journal if it was made for this inode or is
- * damaged, unless the mailbox's state directory has a journal of the same name.
- * Returns 0, or -1 (logged).
+ * damaged, unless the mailbox's state directory has a journal in the same
+ * state. Returns 0, or -1 (logged).
  */
 int redo_adopt(int from, int state, ino_t inode);
 
@@ -54,7 +54,7 @@ bool redo_is_of(int from, ino_t inode);
  * Moves journals of this mailbox to its state directory. `from` is the state
  * directory of another path that led to the mailbox. Moves a journal if it has
  * the mailbox's inode and fits the mailbox, unless the mailbox's state
- * directory has a journal of the same name. Returns 0, or -1 (logged).
+ * directory has a journal in the same state. Returns 0, or -1 (logged).
  */
 int redo_follow(int from, const struct journal_box *b);
 

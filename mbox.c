@@ -17,7 +17,8 @@
  *	                 the files of the list)
  *	mbox-ranges.c    removes ranges of bytes so that a crash loses nothing
  *	mbox-redo.c      finishes a removal, also after a crash
- *	mbox-journal.c   the journal file of a removal, and the proof
+ *	mbox-journal.c   the journal file of a removal, and the proof; with
+ *	                 mbox-journal-names.c
  *	mbox-spool.c     opens and locks the file
  *	mbox-scan.c      finds the messages in the file; with mbox-boundary.c,
  *	                 mbox-fields.c, mbox-from.c, mbox-hash.c, mbox-lines.c

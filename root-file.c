@@ -38,7 +38,8 @@
  * An absent file is looked for at most LOOKS times more, each time after
  * LOOK_US. The check of a file that has just changed waits for at most LOOKS
  * such pauses. "Just changed" means less than LOOKS_NS ago for the file, and
- * less than NEW_NS ago for its directory.
+ * less than NEW_NS ago for its directory. If other hosts may change the file,
+ * it means less than APART_S before or after now.
  */
 #define LOOKS 20
 #define LOOK_US 5000

@@ -335,9 +335,9 @@ search_list(int users, struct search *w)
 
 /*
  * Locks the moving of former users' state. The lock is on a file, because a
- * lock on the directory would not exclude the logins of other hosts. Another
- * host may have moved names just before. Returns the descriptor with the lock,
- * or -1 (logged).
+ * lock on the directory would not exclude the logins of other hosts. Then waits
+ * until this host has noticed names that another host has moved just before.
+ * Returns the descriptor with the lock, or -1 (logged).
  */
 static int
 lock_former(int users)

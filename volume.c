@@ -2,12 +2,15 @@
  * Asks the server of a shared file system what other hosts have changed.
  *
  * Runs in the session, the recovery and the broker, as the owner of the
- * mailbox, and as root in the pre-auth process, before its jail, for the replay
- * cache. Other hosts can change a file system that is not local. The kernel
- * and the file system's client keep sizes, times, names and content for some
- * time, and a lock does not make them ask the server. So the other files of
- * kpopd call volume_ask when they have opened a file, when they have locked it,
- * and before and after they send a message of it.
+ * mailbox. Runs as root in main, the listener and the monitor, for files of
+ * options and access and for STATE/users. Also runs as root in the pre-auth
+ * process, before its jail, for the replay cache.
+ *
+ * Other hosts can change a file system that is not local. The kernel and the
+ * file system's client keep sizes, times, names and content for some time, and
+ * a lock does not make them ask the server. So the other files of kpopd call
+ * volume_ask when they have opened a file, when they have locked it, and before
+ * and after they send a message of it.
  *
  * volume_ask does three things, because none of them is enough alone
  * (measured with GlusterFS 10.3 through FUSE):
@@ -216,9 +219,9 @@ volume_outlast_names(int fd)
 }
 
 /*
- * Returns true if the server has a file of this name. A call that would make a
- * name always asks the server. This call makes none, because a directory cannot
- * have a second link.
+ * Returns true if the server has a file of this name. With FUSE, a call that
+ * would make a name always asks the server. This call makes none, because a
+ * directory cannot have a second link.
  */
 static bool
 is_at_server(int dir, const char *name)
