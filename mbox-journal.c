@@ -128,7 +128,10 @@ marker_end(const struct journal_head *h)
 int
 journal_failed(const char *what)
 {
+	int error = errno;
+
 	log_failed("%s", what);
+	errno = error;
 	return -1;
 }
 

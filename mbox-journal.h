@@ -123,7 +123,7 @@ int journal_sync_deliveries(int fd);
 
 /*
  * Logs that an operation failed, with errno's text. `what` names the operation.
- * Returns -1.
+ * Keeps errno. Returns -1.
  */
 int journal_failed(const char *what);
 

@@ -22,14 +22,35 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "log.h"
 #include "mbox-ranges.h"
 #include "mbox-redo.h"
 #include "volume.h"
 
+/*
+ * Returns true if the end of the mailbox may be truncated although no journal
+ * could be made, with the error in errno. On a shared file system another host
+ * may have unlinked the journal, because it has the mailbox now.
+ */
+static bool
+needs_no_journal(const struct journal_box *b)
+{
+	return !volume_is_shared(b->fd) || errno == ENOSPC || errno == EDQUOT;
+}
+
 static enum ranges_result
 truncate_without_journal(int fd, off_t size)
 {
+	char first;
+
+	/* A write fails without the harm of a truncation (mbox-redo.c). */
+	if (volume_is_shared(fd) &&
+	    (file_read(fd, &first, 1, size) == -1 ||
+		file_write(fd, &first, 1, size) == -1)) {
+		journal_failed("writing the mailbox");
+		return RANGES_KEPT;
+	}
 	if (ftruncate(fd, size) == -1) {
 		journal_failed("truncating the mailbox");
 		return RANGES_KEPT;
@@ -75,7 +96,7 @@ check_ranges(const struct range *ranges, size_t n, off_t size)
 /*
  * Does steps 0 to 2. Returns RANGES_REMOVED if the removal is decided and the
  * disk has the decision. Returns RANGES_DECIDED if the disk may not have the
- * decision, or RANGES_KEPT if nothing is decided.
+ * decision, or RANGES_KEPT with errno if nothing is decided.
  */
 static enum ranges_result
 decide_removal(const struct journal_box *b, const struct range *ranges,
@@ -126,7 +147,8 @@ ranges_remove(const struct journal_box *b, const struct range *ranges, size_t n)
 	if (removed == st.st_size && !volume_is_shared(b->fd))
 		return truncate_without_journal(b->fd, 0);
 	result = decide_removal(b, ranges, n, st.st_size);
-	if (result == RANGES_KEPT && ranges[0].from + removed == st.st_size)
+	if (result == RANGES_KEPT && ranges[0].from + removed == st.st_size &&
+	    needs_no_journal(b))
 		return truncate_without_journal(b->fd, ranges[0].from);
 	if (result != RANGES_REMOVED)
 		return result;

@@ -401,7 +401,8 @@ unlink_temporaries(const struct journal_box *b)
 
 /*
  * Finds a journal in the state `what`, and gives it the box's own name, which
- * no journal has yet. Returns 0, also if there is none, or -1 (logged).
+ * no journal has yet. Then syncs the directory. Returns 0, also if there is
+ * none, or -1 (logged).
  */
 static int
 take_over(const struct journal_box *b, enum journal_state what)
@@ -415,7 +416,7 @@ take_over(const struct journal_box *b, enum journal_state what)
 	/* A late call may have renamed it meanwhile. */
 	if (renameat(b->state, name, b->state, own) == -1 && errno != ENOENT)
 		return journal_failed("taking over a journal");
-	return 0;
+	return journal_sync_state(b->state);
 }
 
 /*
@@ -429,12 +430,11 @@ take_over_removal(const struct journal_box *b)
 
 	if (own == -1)
 		return fail_to_list();
-	if (own != 0)
+	if (own == JOURNAL_DECIDED)
 		return 0;
-	if (take_over(b, JOURNAL_WRITTEN) == -1 ||
-	    take_over(b, JOURNAL_DECIDED) == -1)
+	if (own == 0 && take_over(b, JOURNAL_WRITTEN) == -1)
 		return -1;
-	return journal_sync_state(b->state);
+	return take_over(b, JOURNAL_DECIDED);
 }
 
 /*

@@ -425,7 +425,9 @@ state_take_slot(const char *state, uid_t uid)
 		snprintf(name, sizeof(name), "%u.%d", (unsigned)uid, i);
 		/* NFS locks only a file that may be written. */
 		slot = openat(logins, name,
-		    O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		    (volume_is_shared(logins) ? O_RDWR : O_RDONLY) | O_CREAT |
+			O_NOFOLLOW | O_CLOEXEC,
+		    0600);
 		if (slot == -1)
 			break;
 		if (flock(slot, LOCK_EX | LOCK_NB) == -1) {

@@ -48,6 +48,7 @@ int __real_openat(int, const char *, int, ...);
 int __wrap_openat(int, const char *, int, ...);
 int __real_flock(int, int);
 int __wrap_flock(int, int);
+bool __wrap_volume_is_shared(int);
 int __real_fsync(int);
 int __wrap_fsync(int);
 ssize_t __real_write(int, const void *, size_t);
@@ -105,6 +106,15 @@ __wrap_openat(int at, const char *name, int flags, ...)
 	return -1;
 }
 
+static bool is_shared; /* whether other hosts may see the directory */
+
+bool
+__wrap_volume_is_shared(int fd)
+{
+	(void)fd;
+	return is_shared;
+}
+
 /*
  * A lock on a directory excludes only processes of this host, and NFS does not
  * lock a file that may only be read.
@@ -115,7 +125,7 @@ __wrap_flock(int fd, int operation)
 	struct stat st;
 
 	CHECK(fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR);
+	    (!is_shared || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR));
 	if (lockless == 0)
 		return __real_flock(fd, operation);
 	errno = lockless;
@@ -494,10 +504,15 @@ slots(void)
 	char path[200];
 	int taken[4], copy;
 
+	is_shared = true;
 	for (int i = 0; i < 4; i++)
 		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);
 	CHECK(state_take_slot(top, 5555) == -1 && errno == EWOULDBLOCK);
 	CHECK((copy = state_take_slot(top, 5556)) != -1 && close(copy) == 0);
+	/* The session has the slot, but must not write to it. */
+	is_shared = false;
+	CHECK((copy = state_take_slot(top, 5557)) != -1 &&
+	    (fcntl(copy, F_GETFL) & O_ACCMODE) == O_RDONLY && close(copy) == 0);
 	CHECK((copy = dup(taken[1])) != -1 && close(taken[1]) == 0);
 	CHECK(state_take_slot(top, 5555) == -1 && errno == EWOULDBLOCK);
 	CHECK(close(copy) == 0 &&
