@@ -106,13 +106,13 @@ __wrap_openat(int at, const char *name, int flags, ...)
 	return -1;
 }
 
-static bool is_shared; /* whether other hosts may see the directory */
+static bool has_hosts; /* whether other hosts may see the directory */
 
 bool
 __wrap_volume_is_shared(int fd)
 {
 	(void)fd;
-	return is_shared;
+	return has_hosts;
 }
 
 /*
@@ -125,7 +125,7 @@ __wrap_flock(int fd, int operation)
 	struct stat st;
 
 	CHECK(fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    (!is_shared || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR));
+	    (!has_hosts || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR));
 	if (lockless == 0)
 		return __real_flock(fd, operation);
 	errno = lockless;
@@ -504,13 +504,13 @@ slots(void)
 	char path[200];
 	int taken[4], copy;
 
-	is_shared = true;
+	has_hosts = true;
 	for (int i = 0; i < 4; i++)
 		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);
 	CHECK(state_take_slot(top, 5555) == -1 && errno == EWOULDBLOCK);
 	CHECK((copy = state_take_slot(top, 5556)) != -1 && close(copy) == 0);
 	/* The session has the slot, but must not write to it. */
-	is_shared = false;
+	has_hosts = false;
 	CHECK((copy = state_take_slot(top, 5557)) != -1 &&
 	    (fcntl(copy, F_GETFL) & O_ACCMODE) == O_RDONLY && close(copy) == 0);
 	CHECK((copy = dup(taken[1])) != -1 && close(taken[1]) == 0);
