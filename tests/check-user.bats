@@ -634,11 +634,11 @@ victims() {
 	# A session that ends while --check looks at its journal.
 	pop_login alice
 	touch "$own/j"
-	strace -f -o "$WORLD/trace" -e inject=faccessat2:delay_exit=2000000 \
+	strace -f -o "$WORLD/trace" -P "$own" \
+	    -e inject=getdents64:delay_exit=2000000 \
 	    "$KPOPD_BUILD/kpopd-check" --check -d "$state" >"$WORLD/checked" \
 	    3>&- &
-	await 20 "grep -q 'faccessat2(.*, \"j\", F_OK.* = 0 (DELAYED)' \
-	    '$WORLD/trace'"
+	await 20 "grep -q 'getdents64(.*(DELAYED)' '$WORLD/trace'"
 	rm "$own/j"
 	pop_ask QUIT
 	pop_hear_end
