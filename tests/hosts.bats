@@ -218,6 +218,17 @@ attach_listener() {
 	await 10 "host $server grep -q 'TracerPid:.[1-9]' /proc/$pid/status"
 }
 
+# trace_login [COMMAND ...]: alice logs in on a, where the mailbox has no index,
+# and sends these commands. $WORLD/calls then has what login_calls prints.
+trace_login() {
+	host b bash -c "rm $hosts_mail/kpopd/users/*/*/index"
+	attach_listener a -y -o "$WORLD/trace"
+	hosts_pop a alice "$@" QUIT >/dev/null
+	host a pkill -x strace
+	detached
+	login_calls >"$WORLD/calls"
+}
+
 # is_held HOST: returns true if a process of kpopd there is held by its tracer.
 is_held() {
 	local pid
@@ -261,12 +272,7 @@ dies_in_login() {
 	# The first login of a user makes some files.
 	answers b alice '^\+OK 6 '
 	hosts_pop b alice "RETR 1" "RETR 6" QUIT >"$WORLD/session"
-	host b bash -c "rm $hosts_mail/kpopd/users/*/*/index"
-	attach_listener a -y -o "$WORLD/trace"
-	hosts_pop a alice "RETR 1" QUIT >/dev/null
-	host a pkill -x strace
-	detached
-	login_calls >"$WORLD/calls"
+	trace_login "RETR 1"
 	# The short form has one point, in the middle of the message.
 	long || sed -n -i '/alice pread64 10$/p' "$WORLD/calls"
 	: >"$WORLD/outcomes"
@@ -568,12 +574,7 @@ login_goes_on() {
 	mbox m1 m2 m3 m4 m5 m6 >"$WORLD/old"
 	hosts_store alice <"$WORLD/old"
 	answers b alice '^\+OK 6 '
-	host b bash -c "rm $hosts_mail/kpopd/users/*/*/index"
-	attach_listener a -y -o "$WORLD/trace"
-	hosts_pop a alice QUIT >/dev/null
-	host a pkill -x strace
-	detached
-	login_calls >"$WORLD/calls"
+	trace_login
 	# The short form goes on just after the session lock was taken.
 	long || sed -n -i '/session pwrite64 1$/p' "$WORLD/calls"
 	: >"$WORLD/outcomes"

@@ -236,6 +236,7 @@ hung_is_answered() {
 	    >"$WORLD/late" 2>&1 3>&- &
 	late=$!
 	fuse_hangs
+	# The record must take more than three seconds (LATE_MS).
 	sleep 3.5
 	fuse_answers
 	refute wait $late
