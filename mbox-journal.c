@@ -135,6 +135,17 @@ journal_failed(const char *what)
 	return -1;
 }
 
+int
+journal_discard(const struct journal_box *b, const char *what)
+{
+	int error = errno;
+
+	journal_failed(what);
+	unlinkat(b->state, b->temporary, 0);
+	errno = error;
+	return -1;
+}
+
 /*
  * The kernel writes each FLUSH bytes to the disk while the next bytes are
  * copied, so that fsync takes less time. copy_file_range(2) would be slower,
@@ -327,14 +338,12 @@ int
 journal_decide(const struct journal_box *b, int jfd, struct journal_head *h)
 {
 	if (write_head(b, jfd, h) == -1 || fsync(jfd) == -1) {
-		journal_failed("writing the journal in the state directory");
-		unlinkat(b->state, b->temporary, 0);
-		return -1;
+		return journal_discard(b,
+		    "writing the journal in the state directory");
 	}
 	if (renameat(b->state, b->temporary, b->state, b->decided) == -1) {
-		journal_failed("renaming the journal in the state directory");
-		unlinkat(b->state, b->temporary, 0);
-		return -1;
+		return journal_discard(b,
+		    "renaming the journal in the state directory");
 	}
 	return 0;
 }

@@ -127,4 +127,10 @@ int journal_sync_deliveries(int fd);
  */
 int journal_failed(const char *what);
 
+/*
+ * Does what journal_failed does, and unlinks the journal, which is not decided.
+ * Keeps errno. Returns -1.
+ */
+int journal_discard(const struct journal_box *b, const char *what);
+
 #endif

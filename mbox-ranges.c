@@ -109,13 +109,13 @@ decide_removal(const struct journal_box *b, const struct range *ranges,
 	    (jfd = journal_create(b)) == -1)
 		return RANGES_KEPT;
 	if (copy_kept(b->fd, jfd, ranges, n, &h) == -1) {
-		journal_failed("writing the journal in the state directory");
-		unlinkat(b->state, b->temporary, 0);
-		close(jfd);
+		journal_discard(b,
+		    "writing the journal in the state directory");
+		file_close(jfd);
 		return RANGES_KEPT;
 	}
 	if (journal_decide(b, jfd, &h) == -1) {
-		close(jfd);
+		file_close(jfd);
 		return RANGES_KEPT;
 	}
 	/*

@@ -141,8 +141,8 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
 		    -1) ||
 	    journal_copy(b->fd, (off_t)h->size, jnew,
 		JOURNAL_D + (off_t)h->kept, more) == -1) {
-		journal_failed("writing the journal in the state directory");
-		unlinkat(b->state, b->temporary, 0);
+		journal_discard(b,
+		    "writing the journal in the state directory");
 		close(jnew);
 		return -1;
 	}

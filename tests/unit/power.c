@@ -70,6 +70,7 @@ static int changes;
 static jmp_buf crash;
 static int calls, crash_at; /* the power fails before this call */
 static bool is_shared;      /* other hosts may change the disk */
+static int rename_error;    /* errno of renames, or 0 */
 static int syncs, without; /* without: number of the fsync to leave out, or 0 */
 
 static void
@@ -204,6 +205,9 @@ __wrap_renameat(int a, const char *from, int b, const char *to)
 
 	CHECK(a == STATE && b == STATE && file != -1);
 	turn();
+	errno = rename_error;
+	if (rename_error != 0)
+		return -1;
 	/*
 	 * Record one change for both names, because a crash keeps or loses a
 	 * rename as a whole.
@@ -538,6 +542,42 @@ sweep_unsynced(unsigned points)
 	return bad;
 }
 
+/*
+ * Removes the last message while the journal cannot be renamed, for this error.
+ * Returns true if the message is removed without a journal.
+ */
+static bool
+is_removed_without_journal(bool shared, int error)
+{
+	struct range ranges[MESSAGES];
+	size_t n = begin(1u << (MESSAGES - 1), ranges);
+	struct journal_box box;
+	bool result;
+
+	is_shared = shared;
+	box = next_box();
+	crash_at = 0;
+	rename_error = error;
+	result = ranges_remove(&box, ranges, n) == RANGES_REMOVED;
+	rename_error = 0;
+	CHECK(is(result ? &new : &old) && !redo_is_pending(STATE));
+	return result;
+}
+
+/*
+ * If the disk is full, the end of a mailbox is removed without a journal. On a
+ * shared file system an absent journal shows that another host has the mailbox.
+ */
+static void
+only_a_full_disk_needs_no_journal(void)
+{
+	CHECK(is_removed_without_journal(false, ENOENT));
+	CHECK(is_removed_without_journal(true, ENOSPC));
+	CHECK(is_removed_without_journal(true, EDQUOT));
+	CHECK(!is_removed_without_journal(true, ENOENT));
+	CHECK(!is_removed_without_journal(true, EIO));
+}
+
 /* fault:3 */
 int
 main(int argc, char **argv)
@@ -547,6 +587,7 @@ main(int argc, char **argv)
 	unsigned bad;
 
 	srandom(1109);
+	only_a_full_disk_needs_no_journal();
 	bad = sweep(points);
 	printf("power loss: %u points, %u bad\n", points, bad);
 	CHECK(bad == 0);
