@@ -416,10 +416,11 @@ find_to_send(struct mbox *m, const struct list_message *one,
 }
 
 enum drop_error
-find_message(struct mbox *m, size_t i, off_t size, struct list_message *where,
+find_message(struct mbox *m, size_t i, off_t *size, struct list_message *where,
     bool *certain)
 {
 	struct list_message one;
+	enum drop_error error;
 
 	/*
 	 * If the mailbox has grown, number its new messages. Without the
@@ -431,11 +432,13 @@ find_message(struct mbox *m, size_t i, off_t size, struct list_message *where,
 		cache_number(&m->list, &m->listed);
 	*where = one = find_listed(m, i);
 	*certain = find_is_certain(m, i);
-	if (*certain ? has_boundaries(m, &one, size) :
-		       find_is_in_place(m, &one, size))
+	if (*certain ? has_boundaries(m, &one, *size) :
+		       find_is_in_place(m, &one, *size))
 		return DROP_OK;
 	*certain = false;
-	return find_to_send(m, &one, where);
+	error = find_to_send(m, &one, where);
+	*size = (off_t)m->fresh.mailbox.size;
+	return error;
 }
 
 enum drop_error

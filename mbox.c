@@ -408,8 +408,8 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	struct mbox *m = box;
 	struct list_message *one = &m->fetched;
 	enum drop_error error;
+	off_t size, line, from, empty;
 	struct stat now;
-	off_t line, from, empty;
 	bool certain;
 
 	if (volume_ask(m->fd) == -1)
@@ -417,12 +417,16 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	if (fstat(m->fd, &now) == -1 ||
 	    fingerprint_take(&m->at_fetch, m->fd) == -1)
 		return DROP_FAILED;
-	error = find_message(m, i, now.st_size, one, &certain);
+	size = now.st_size;
+	error = find_message(m, i, &size, one, &certain);
 	if (error != DROP_OK)
 		return error;
+	/*
+	 * The mailbox may be larger now, because an MDA has begun to write its
+	 * message, perhaps only the letter F. So do not look after this size.
+	 */
 	line = from_line_size(m->fd, one->found.at, one->end);
-	if (line == 0 || fstat(m->fd, &now) == -1 ||
-	    !boundary_is_at(m->fd, one->end, now.st_size, &empty))
+	if (line == 0 || !boundary_is_at(m->fd, one->end, size, &empty))
 		return DROP_CHANGED;
 	from = one->found.at + line;
 	/*
@@ -450,6 +454,25 @@ mbox_prologue(void *box, struct span *s)
 }
 
 /*
+ * Returns true if the fetched message is where it was found, in the locked
+ * mailbox. Without the lock a program may have written only a part of the line
+ * that follows the message.
+ */
+static bool
+is_in_place_locked(struct mbox *m)
+{
+	struct fingerprint now;
+	bool is_in_place;
+
+	if (spool_lock(m, false) != DROP_OK)
+		return false;
+	is_in_place = fingerprint_look(&now, m->fd) == 0 &&
+	    find_is_in_place(m, &m->fetched, (off_t)now.size);
+	spool_unlock(m);
+	return is_in_place;
+}
+
+/*
  * find_is_certain can return true although at_fetch does not match. If the
  * clock was set back, at_fetch may not be stable although the list's
  * fingerprint is.
@@ -464,7 +487,8 @@ mbox_is_unchanged(void *box, size_t i)
 		return false;
 	return fingerprint_matches(&m->at_fetch, &now) ||
 	    find_is_certain(m, i) ||
-	    find_is_in_place(m, &m->fetched, (off_t)now.size);
+	    find_is_in_place(m, &m->fetched, (off_t)now.size) ||
+	    is_in_place_locked(m);
 }
 
 /*
