@@ -33,7 +33,6 @@
 #define TWO "Subject: it has no Message-ID\n\nTwo.\n"
 #define THREE "Message-ID: <3@kpopd.test>\n\n"
 #define FOUR "Message-ID: <4@kpopd.test>\n\nFour.\n"
-#define NEW BEGIN FOUR "\n"
 #define NEVER 10000 /* more calls than a session makes */
 
 /* A point: what the session and the MDA do. */
@@ -53,7 +52,8 @@ static const char *const wires[] = {
 	"Message-ID: <4@kpopd.test>\r\n\r\nFour.\r\n"
 };
 static const char before[] = BEGIN ONE "\n" BEGIN TWO "\n" BEGIN THREE;
-static const char after[] = BEGIN ONE "\n" BEGIN THREE NEW;
+static const char new[] = BEGIN FOUR "\n";
+static const char after[] = BEGIN ONE "\n" BEGIN THREE BEGIN FOUR "\n";
 
 static struct point point;
 static int calls; /* -1: the MDA does not deliver yet */
@@ -65,7 +65,7 @@ mda_begin(void)
 {
 	if (lock_fcntl(mda, F_WRLCK) == -1)
 		return;
-	CHECK(write(mda, NEW, point.piece) == (ssize_t)point.piece);
+	CHECK(write(mda, new, point.piece) == (ssize_t)point.piece);
 	mda_state = HAS_BEGUN;
 	point.calls_between += calls;
 }
@@ -73,9 +73,9 @@ mda_begin(void)
 static void
 mda_end(void)
 {
-	size_t rest = sizeof(NEW) - 1 - point.piece;
+	size_t rest = sizeof(new) - 1 - point.piece;
 
-	CHECK(write(mda, NEW + point.piece, rest) == (ssize_t)rest);
+	CHECK(write(mda, &new[point.piece], rest) == (ssize_t)rest);
 	CHECK(lock_fcntl(mda, F_UNLCK) == 0);
 	mda_state = HAS_ENDED;
 }
@@ -178,7 +178,7 @@ prepare(int top, char ids[3][UIDL_SIZE])
 static void
 session(int top)
 {
-	char earlier[3][UIDL_SIZE] = { "" }, ids[3][UIDL_SIZE];
+	char earlier[3][UIDL_SIZE], ids[3][UIDL_SIZE];
 	struct maildrop drop;
 	size_t removed;
 
@@ -187,7 +187,8 @@ session(int top)
 	CHECK(drop_begin(&drop, "mbox:%h/mbox") == DROP_OK);
 	CHECK(drop.count == 3 || (drop.count == 4 && mda_state == HAS_ENDED));
 	list_ids(&drop, ids);
-	CHECK(!point.has_index || memcmp(earlier, ids, sizeof(ids)) == 0);
+	for (int i = 0; point.has_index && i < 3; i++)
+		CHECK(strcmp(earlier[i], ids[i]) == 0);
 	for (size_t n = 1; n <= drop.count; n++) {
 		const struct text want = { wires[n - 1], strlen(wires[n - 1]) };
 
@@ -246,7 +247,7 @@ int
 main(int argc, char **argv)
 {
 	int step = argc > 1 && strcmp(argv[1], "all") == 0 ? 1 : 7;
-	static const size_t pieces[] = { 1, 9, sizeof(NEW) - 2 };
+	static const size_t pieces[] = { 1, 9, sizeof(new) - 2 };
 	static const int between[] = { 0, 2, NEVER };
 	int points = 0;
 
