@@ -762,6 +762,9 @@ obeys_dotlocks() {
 	host b test -e "$lock" || return
 	kill $tracer
 	host a rm "$lock"
+	# As long as b has the removed lock in its cache, dotlockfile -p on b
+	# takes that lock's pid for the pid of the next lock.
+	await 5 "! host b test -e $lock"
 	answers a alice '^\+OK 2 ' || return
 	hosts_open a alice
 	pop_ask "DELE 1"

@@ -166,27 +166,37 @@ marker_bytes() {
 	pop_ask QUIT
 }
 
-# refuse USER: begins a login of alice as USER, which is refused. Sets $refusal
-# to the process that answers. The connection is $connection.
-refuse() {
+# begins_refusal USER: begins a login of alice as USER, which is refused. Stops
+# the process that answers, as soon as it is confined, and sets $refusal to its
+# pid. The connection is $connection. Returns false if the process has ended
+# before; it does so two seconds after its answer.
+begins_refusal() {
 	exec {connection}<>/dev/tcp/127.0.0.1/1109
 	{
 		versions
 		apreq pop/mail.kpopd.test | framed
 		printf 'USER %s\r\nPASS x\r\n' "$1"
 	} >&"$connection"
-	await 5 'jailed_in refusal | grep -q .'
-	refusal=$(jailed_in refusal)
-	await 5 '[ -n "${SANITIZER-}" ] ||
-	    [ "$(field "$refusal" Seccomp)" = 2 ]'
+	await 5 'refusal=$(jailed_in refusal) && [ -n "$refusal" ] &&
+	    { [ -n "${SANITIZER-}" ] ||
+		[ "$(field "$refusal" Seccomp)" = 2 ]; } &&
+	    kill -STOP "$refusal"' && return
+	exec {connection}>&-
+	return 1
+}
+
+# refuse USER: does begins_refusal until the process is found.
+refuse() {
+	await 60 "begins_refusal $1"
 }
 
 # dies_of_openat USER: returns true if the process that answers a refused login
 # is killed when it calls openat. Returns false also if the process has ended
-# before; it does so two seconds after its answer.
+# before.
 dies_of_openat() {
 	local result=0
 	refuse "$1"
+	kill -CONT "$refusal"
 	captive "$refusal" "openat -100 / 65536" && [ -z "$returned" ] ||
 	    result=1
 	exec {connection}>&-
@@ -201,8 +211,6 @@ dies_of_openat() {
 	realm_login alice
 	for user in bob nobody-here daemon ../bob; do
 		refuse $user
-		# The process ends two seconds after its answer.
-		kill -STOP "$refusal"
 		has_nothing "$refusal" "$(id -u kpopd)" "$(id -g kpopd)"
 		# The process has the connection twice, the channel and
 		# /dev/null.

@@ -308,8 +308,11 @@ kpopd_on() {
 	    bash perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:0.0.0.0 \
 	    "$KPOPD_BUILD/kpopd" -a 200:200:500:0 "$@" </dev/null \
 	    >"$WORLD/hosts/$name/kpopd.out" 2>&1 3>&-
-	await 20 "host $name ss -Hltn sport = 1109 | grep -q ." ||
-	    { cat "$WORLD/hosts/$name/kpopd.out" >&2; return 1; }
+	await 60 "host $name ss -Hltn sport = 1109 | grep -q ." || {
+		cat "$WORLD/hosts/$name/kpopd.out" >&2
+		host "$name" ps axf >&2
+		return 1
+	}
 }
 
 # kpopd_off HOST: ends all processes of kpopd on the host.
