@@ -104,7 +104,8 @@ cache_load(struct list *l, const struct list_source *s)
 		return false;
 	*l = (struct list){ .source = *s, .index = x, .count = index_count(x) };
 	memcpy(&l->note, index_note(x), sizeof(l->note));
-	if (is_before)
+	/* Earlier versions saved lists whose messages had no ids yet. */
+	if (is_before || l->note.numbered != l->count)
 		discard_proof(l);
 	if (is_well_formed(l))
 		return true;
@@ -155,16 +156,12 @@ set_fingerprint(struct list *l, const struct fingerprint *now)
 }
 
 /*
- * Reads the mailbox from the end of the last listed message on, and saves the
- * list. `before` is as in cache_make.
+ * Reads the mailbox from the end of the last listed message on, numbers the
+ * messages, and saves the list. `before` is as in cache_make.
  *
- * Numbering the messages reads the bodies that ids need. It may be done later,
- * when the client asks for an id. For any of three reasons it is done here,
- * while the mailbox is locked. If before is not NULL, numbering needs this
- * list, which may be freed afterwards. If the fingerprint is not stable, a
- * later change in the same tick of the clock would not be noticed. If the
- * mailbox is small, reading costs little, and records that are added in their
- * final form need no sync.
+ * Numbering reads the bodies that ids need. So it is done while the mailbox is
+ * locked. Later an MDA may append a message, and the mailbox would no longer be
+ * known to have the listed bodies.
  */
 static enum scan_result
 read_on(struct list *l, const struct fingerprint *now, struct list *before)
@@ -179,9 +176,9 @@ read_on(struct list *l, const struct fingerprint *now, struct list *before)
 		return result;
 	set_fingerprint(l, now);
 	if (before != NULL)
-		number_all(l, before);
-	else if (now->stable != 1 || now->size <= cache_small)
-		number_new(l, NULL);
+		number_all(l, now, before);
+	else
+		number_new(l, now);
 	save_list(l);
 	return result;
 }
@@ -288,15 +285,6 @@ cache_update(struct list *l, const struct fingerprint *now)
 	result = cache_make(l, &before.source, now, &before);
 	list_free(&before);
 	return result;
-}
-
-void
-cache_number(struct list *l, const struct fingerprint *listed)
-{
-	if (l->note.numbered == l->count)
-		return;
-	number_new(l, listed);
-	save_list(l);
 }
 
 /*

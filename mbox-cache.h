@@ -50,12 +50,6 @@ enum scan_result cache_make(struct list *l, const struct list_source *s,
     const struct fingerprint *now, struct list *before);
 
 /*
- * Numbers the messages that are not numbered yet, as number_new does, and saves
- * the list.
- */
-void cache_number(struct list *l, const struct fingerprint *listed);
-
-/*
  * Saves the list without the marked messages, which this session has just
  * removed from the locked mailbox. Afterwards *l still counts the removed
  * messages, but may have lost their records.

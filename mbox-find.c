@@ -80,9 +80,8 @@ repair_list(struct mbox *m)
 		fatal("repairing the index: the mailbox has changed");
 	list_free(&m->list);
 	m->list = again;
-	table_free(m->by_header);
 	table_free(m->by_body);
-	m->by_header = m->by_body = NULL;
+	m->by_body = NULL;
 }
 
 struct list_message
@@ -99,18 +98,6 @@ find_listed(struct mbox *m, size_t i)
 }
 
 /*
- * Returns the table by header of the session's messages. The first call makes
- * the table.
- */
-static const struct table *
-table_of_headers(struct mbox *m)
-{
-	if (m->by_header == NULL)
-		m->by_header = table_by_header(&m->list, 0);
-	return m->by_header;
-}
-
-/*
  * Returns the table by body of the session's messages. The first call makes the
  * table.
  */
@@ -122,27 +109,11 @@ table_of_bodies(struct mbox *m)
 	return m->by_body;
 }
 
-/*
- * Returns true if other messages of the list have, or had, the header of *one.
- */
-static bool
-has_shared_header(struct mbox *m, const struct list_message *one)
-{
-	const struct table *t;
-	size_t first;
-
-	if (m->list.note.numbered == m->list.count)
-		return one->is_header_shared;
-	t = table_of_headers(m);
-	first = table_first(t, one->found.id);
-	return first != SIZE_MAX && table_next(t, first) != SIZE_MAX;
-}
-
 /* Returns true if the header of the message *one does not identify it. */
 static bool
-needs_body(struct mbox *m, const struct list_message *one)
+needs_body(const struct list_message *one)
 {
-	return one->found.weak || has_shared_header(m, one);
+	return one->found.weak || one->is_header_shared;
 }
 
 /*
@@ -165,7 +136,7 @@ find_has_equal(struct mbox *m, const struct list_message *one)
 	const struct table *t;
 	size_t first;
 
-	if (one->found.body == 0 || !needs_body(m, one))
+	if (one->found.body == 0 || !needs_body(one))
 		return false;
 	t = table_of_bodies(m);
 	first = table_first_with_body(t, one->found.id, one->found.body);
@@ -176,8 +147,26 @@ bool
 find_is_in_place(struct mbox *m, const struct list_message *one, off_t size)
 {
 	return list_is_in_place(&m->list, one, size) &&
-	    (!needs_body(m, one) ||
+	    (!needs_body(one) ||
 		has_same_body(m, one, one->found.at, one->end));
+}
+
+enum drop_error
+find_in_place_locked(struct mbox *m, const struct list_message *one,
+    off_t *size)
+{
+	enum drop_error error = spool_lock(m, false);
+	struct fingerprint now;
+
+	if (error != DROP_OK)
+		return error;
+	if (fingerprint_look(&now, m->fd) == 0 &&
+	    find_is_in_place(m, one, (off_t)now.size))
+		*size = (off_t)now.size;
+	else
+		error = DROP_CHANGED;
+	spool_unlock(m);
+	return error;
 }
 
 bool
@@ -287,7 +276,7 @@ static bool
 is_same_message(struct mbox *m, const struct list_message *one,
     const struct list_message *candidate, bool is_only)
 {
-	if (!is_only || candidate->is_header_shared || needs_body(m, one))
+	if (!is_only || candidate->is_header_shared || needs_body(one))
 		return has_same_body(m, one, candidate->found.at,
 		    candidate->end);
 	/*
@@ -422,20 +411,21 @@ find_message(struct mbox *m, size_t i, off_t *size, struct list_message *where,
 	struct list_message one;
 	enum drop_error error;
 
-	/*
-	 * If the mailbox has grown, number its new messages. Without the
-	 * numbers has_shared_header would have to make a table of all messages,
-	 * which takes longer.
-	 */
-	if (!list_is_verified(&m->list, i) &&
-	    m->list.note.numbered != m->list.count && spool_is_unchanged(m))
-		cache_number(&m->list, &m->listed);
 	*where = one = find_listed(m, i);
 	*certain = find_is_certain(m, i);
 	if (*certain ? has_boundaries(m, &one, *size) :
 		       find_is_in_place(m, &one, *size))
 		return DROP_OK;
 	*certain = false;
+	/*
+	 * If an MDA writes after the last message, this look takes less time
+	 * than a fresh list.
+	 */
+	if (i + 1 == m->list.count) {
+		error = find_in_place_locked(m, &one, size);
+		if (error != DROP_CHANGED)
+			return error;
+	}
 	error = find_to_send(m, &one, where);
 	*size = (off_t)m->fresh.mailbox.size;
 	return error;

@@ -32,6 +32,15 @@ bool find_is_in_place(struct mbox *m, const struct list_message *one,
     off_t size);
 
 /*
+ * Does what find_is_in_place does in the locked mailbox, and stores its size in
+ * *size. Without the lock an MDA may have written only a part of the line that
+ * follows the message. Returns DROP_CHANGED if the message is not in place, and
+ * errors of spool_lock.
+ */
+enum drop_error find_in_place_locked(struct mbox *m,
+    const struct list_message *one, off_t *size);
+
+/*
  * Returns true if the list has another message with the header and body of the
  * message *one. It does not matter which of the two is sent. But a removal must
  * leave as many equal messages as are not marked.

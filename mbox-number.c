@@ -43,7 +43,6 @@
 #include "log.h"
 #include "mbox-number.h"
 #include "mbox-table.h"
-#include "volume.h"
 
 #define NONE UINT32_MAX
 #define FILTER_BITS 16384
@@ -168,28 +167,29 @@ find_numbered(struct numbering *n)
 	}
 }
 
-/* Returns true if the mailbox is still the one that was listed. */
+/*
+ * Returns true if the mailbox seems to be still the one that was listed. A
+ * program that ignores the locks may change it.
+ */
 static bool
 is_unchanged(const struct numbering *n)
 {
 	struct fingerprint now;
 
-	return n->listed == NULL ||
-	    (volume_ask(n->list->source.fd) == 0 &&
-		fingerprint_look(&now, n->list->source.fd) == 0 &&
-		fingerprint_matches(n->listed, &now));
+	return fingerprint_look(&now, n->list->source.fd) == 0 &&
+	    fingerprint_same(n->listed, &now);
 }
 
 /*
  * Computes the hash of the body of message i. Returns false if the body cannot
- * be read. Another program may change the mailbox while the body is read.
+ * be read.
  */
 static bool
 read_body(const struct numbering *n, size_t i, uint64_t *body)
 {
 	struct list_message m;
 
-	return is_unchanged(n) && list_get(n->list, i, &m) &&
+	return list_get(n->list, i, &m) &&
 	    scan_body(n->list->source.fd, m.found.at, m.end, body) == 0 &&
 	    is_unchanged(n);
 }
@@ -447,9 +447,10 @@ number_new(struct list *l, const struct fingerprint *listed)
 }
 
 void
-number_all(struct list *l, struct list *before)
+number_all(struct list *l, const struct fingerprint *listed,
+    struct list *before)
 {
-	struct numbering n = { .list = l, .before = before };
+	struct numbering n = { .list = l, .before = before, .listed = listed };
 
 	number_messages(&n);
 }

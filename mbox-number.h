@@ -7,21 +7,21 @@
 #include "mbox-list.h"
 
 /*
- * Numbers the messages that are not numbered yet: decides their unique ids.
- * Bodies are read from the mailbox as long as it has the fingerprint *listed.
- * NULL means that it has been locked since it was listed. If an id needs the
- * hash of a body that cannot be read, a random number takes the place of the
- * hash. The list is then no longer saved (source.state becomes -1), and the
- * file of the index no longer changes.
+ * Numbers the messages that are not numbered yet: decides their unique ids. The
+ * mailbox is locked. Bodies are read from it as long as it has the fingerprint
+ * *listed. If an id needs the hash of a body that cannot be read, a random
+ * number takes the place of the hash. The list is then no longer saved
+ * (source.state becomes -1), and the file of the index no longer changes.
  */
 void number_new(struct list *l, const struct fingerprint *listed);
 
 /*
- * Numbers all messages of the new list l. `before` is the list that l replaces.
- * If a message of the replaced list owns an id, no message with another body
- * gets this id.
+ * Numbers all messages of the new list l, as number_new does. `before` is the
+ * list that l replaces. If a message of the replaced list owns an id, no
+ * message with another body gets this id.
  */
-void number_all(struct list *l, struct list *before);
+void number_all(struct list *l, const struct fingerprint *listed,
+    struct list *before);
 
 /*
  * Returns true if the message has the id of its header alone, and this id must

@@ -272,12 +272,6 @@ remove_marked(struct mbox *m, const unsigned char *marks, size_t *removed)
 {
 	enum drop_error error;
 
-	/*
-	 * Number the messages first, because cache_remove records ids of the
-	 * removed messages.
-	 */
-	if (spool_is_unchanged(m))
-		cache_number(&m->list, &m->listed);
 	repair_before_removal(m, marks);
 	if ((error = spool_lock(m, true)) == DROP_CHANGED)
 		log_replaced();

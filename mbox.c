@@ -345,17 +345,8 @@ mbox_wire_size(void *box, size_t i)
 static void
 mbox_uidl(void *box, size_t i, char id[UIDL_SIZE])
 {
-	struct mbox *m = box;
-	struct list_message one;
+	const struct list_message one = find_listed(box, i);
 
-	if (m->list.note.numbered != m->list.count)
-		cache_number(&m->list, &m->listed);
-	one = find_listed(m, i);
-	/* A list that has just been repaired may not be numbered. */
-	if (m->list.note.numbered != m->list.count) {
-		cache_number(&m->list, &m->listed);
-		one = find_listed(m, i);
-	}
 	number_uidl(&one, id);
 }
 
@@ -454,25 +445,6 @@ mbox_prologue(void *box, struct span *s)
 }
 
 /*
- * Returns true if the fetched message is where it was found, in the locked
- * mailbox. Without the lock a program may have written only a part of the line
- * that follows the message.
- */
-static bool
-is_in_place_locked(struct mbox *m)
-{
-	struct fingerprint now;
-	bool is_in_place;
-
-	if (spool_lock(m, false) != DROP_OK)
-		return false;
-	is_in_place = fingerprint_look(&now, m->fd) == 0 &&
-	    find_is_in_place(m, &m->fetched, (off_t)now.size);
-	spool_unlock(m);
-	return is_in_place;
-}
-
-/*
  * find_is_certain can return true although at_fetch does not match. If the
  * clock was set back, at_fetch may not be stable although the list's
  * fingerprint is.
@@ -482,13 +454,14 @@ mbox_is_unchanged(void *box, size_t i)
 {
 	struct mbox *m = box;
 	struct fingerprint now;
+	off_t size;
 
 	if (volume_ask(m->fd) == -1 || fingerprint_look(&now, m->fd) == -1)
 		return false;
 	return fingerprint_matches(&m->at_fetch, &now) ||
 	    find_is_certain(m, i) ||
 	    find_is_in_place(m, &m->fetched, (off_t)now.size) ||
-	    is_in_place_locked(m);
+	    find_in_place_locked(m, &m->fetched, &size) == DROP_OK;
 }
 
 /*

@@ -29,7 +29,7 @@ struct mbox {
 	struct list list; /* of the session; POP3's message 1 has index 0 */
 	struct fingerprint listed; /* mailbox when `list` was made */
 	bool is_removing;          /* the mailbox is locked for a removal */
-	struct table *by_header, *by_body; /* tables of `list`, or NULL */
+	struct table *by_body;     /* table of `list`, or NULL */
 	struct fresh fresh;
 	struct list_message fetched; /* the message that was fetched last */
 	struct fingerprint at_fetch; /* mailbox at that time */

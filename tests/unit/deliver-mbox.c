@@ -1,16 +1,16 @@
 /*
- * An MDA delivers to an mbox before each system call of a session that reads
- * the mailbox. Runs as any user.
+ * An MDA delivers two messages to an mbox before the system calls of a session
+ * that reads the mailbox. Runs as any user.
  *
  * 	deliver-mbox [all]
  *
- * The MDA locks the mailbox and writes its message in two pieces, as procmail
+ * The MDA locks the mailbox and writes each message in two pieces, as procmail
  * does: procmail writes the letter F alone. Between the pieces the session goes
  * on until it waits for the lock, or makes a number of further calls. At each
  * of these points the session must send the messages that it has listed, keep
  * their ids, and remove only the marked one. The MDA obeys the locks, so no
- * message may count as changed. Without "all", the test tries every seventh
- * kind of session.
+ * message may count as changed. Without "all", the test tries one in 23 kinds
+ * of sessions.
  */
 #include "config.h"
 
@@ -28,69 +28,112 @@
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
-#define BEGIN "From sender@kpopd.test Mon Nov 23 05:00:00 2026\n"
-#define ONE "Message-ID: <1@kpopd.test>\n\nOne.\n"
-#define TWO "Subject: it has no Message-ID\n\nTwo.\n"
-#define THREE "Message-ID: <3@kpopd.test>\n\n"
-#define FOUR "Message-ID: <4@kpopd.test>\n\nFour.\n"
+#define OLD 3       /* messages of the mailbox before the MDA delivers */
+#define ALL 5       /* messages at the end, the marked one included */
+#define MARKED 2    /* the message that the session removes */
 #define NEVER 10000 /* more calls than a session makes */
+#define KINDS (3 * 3 * 32)
 
 /* A point: what the session and the MDA do. */
 struct point {
 	int at;            /* the MDA begins before this call */
-	size_t piece;      /* bytes of its first piece */
+	size_t piece;      /* bytes of a message's first piece; 0: all but 1 */
 	int calls_between; /* calls of the session between the pieces */
 	bool has_index;    /* an earlier session has listed the mailbox */
 	bool large;        /* a mailbox that has grown is not read again */
 	bool stable;       /* the fingerprints are stable */
+	bool equal;        /* messages 1, 3 and 4 have the same header */
+	bool asks_ids;     /* the client asks for the ids first */
 };
 
-static const char *const wires[] = {
-	"Message-ID: <1@kpopd.test>\r\n\r\nOne.\r\n",
-	"Subject: it has no Message-ID\r\n\r\nTwo.\r\n",
-	"Message-ID: <3@kpopd.test>\r\n\r\n",
-	"Message-ID: <4@kpopd.test>\r\n\r\nFour.\r\n"
+/* The texts of the messages, and the same if messages have equal headers. */
+static const char *const texts[2][ALL] = {
+	{ "Message-ID: <1@kpopd.test>\n\nOne.\n",
+	    "Subject: it has no Message-ID\n\nTwo.\n",
+	    "Message-ID: <3@kpopd.test>\n\n",
+	    "Message-ID: <4@kpopd.test>\n\nFour.\n",
+	    "Message-ID: <5@kpopd.test>\n\nFive.\n" },
+	{ "Message-ID: <1@kpopd.test>\n\nOne.\n",
+	    "Subject: it has no Message-ID\n\nTwo.\n",
+	    "Message-ID: <1@kpopd.test>\n\nThree.\n",
+	    "Message-ID: <1@kpopd.test>\n\nFour.\n",
+	    "Message-ID: <5@kpopd.test>\n\nFive.\n" }
 };
-static const char before[] = BEGIN ONE "\n" BEGIN TWO "\n" BEGIN THREE;
-static const char new[] = BEGIN FOUR "\n";
-static const char after[] = BEGIN ONE "\n" BEGIN THREE BEGIN FOUR "\n";
 
 static struct point point;
-static int calls; /* -1: the MDA does not deliver yet */
-static int mda;   /* the MDA's descriptor of the mailbox */
-static enum { WAITS, HAS_BEGUN, HAS_ENDED } mda_state;
+static int calls;        /* -1: the MDA does not deliver yet */
+static int mda;          /* the MDA's descriptor of the mailbox */
+static bool has_begun;   /* the MDA has written the first piece */
+static size_t delivered; /* number of messages that the MDA has delivered */
+
+/* Stores message i as it is in the mailbox. Returns its size. */
+static size_t
+make_stored(size_t i, char to[200])
+{
+	int n = snprintf(to, 200,
+	    "From sender@kpopd.test Mon Nov 23 05:00:00 2026\n%s\n",
+	    texts[point.equal][i]);
+
+	CHECK(n > 0 && n < 200);
+	return (size_t)n;
+}
+
+/* Stores the text of message i with CRLF. Returns its size. */
+static size_t
+make_wire(size_t i, char to[200])
+{
+	size_t n = 0;
+
+	for (const char *p = texts[point.equal][i]; *p != '\0'; p++) {
+		if (*p == '\n')
+			to[n++] = '\r';
+		to[n++] = *p;
+	}
+	return n;
+}
+
+static size_t
+first_piece(size_t size)
+{
+	return point.piece == 0 ? size - 1 : point.piece;
+}
 
 static void
 mda_begin(void)
 {
+	char text[200];
+	size_t n = first_piece(make_stored(OLD + delivered, text));
+
 	if (lock_fcntl(mda, F_WRLCK) == -1)
 		return;
-	CHECK(write(mda, new, point.piece) == (ssize_t)point.piece);
-	mda_state = HAS_BEGUN;
-	point.calls_between += calls;
+	CHECK(write(mda, text, n) == (ssize_t)n);
+	has_begun = true;
+	point.at = calls + point.calls_between;
 }
 
 static void
 mda_end(void)
 {
-	size_t rest = sizeof(new) - 1 - point.piece;
+	char text[200];
+	size_t size = make_stored(OLD + delivered, text);
+	size_t n = first_piece(size);
 
-	CHECK(write(mda, &new[point.piece], rest) == (ssize_t)rest);
+	CHECK(write(mda, &text[n], size - n) == (ssize_t)(size - n));
 	CHECK(lock_fcntl(mda, F_UNLCK) == 0);
-	mda_state = HAS_ENDED;
+	has_begun = false;
+	delivered++;
 }
 
 /* The session makes a call that reads the mailbox. */
 static void
 turn(void)
 {
-	if (calls == -1)
+	if (calls == -1 || ++calls < point.at || OLD + delivered == ALL)
 		return;
-	calls++;
-	if (mda_state == WAITS && calls >= point.at)
-		mda_begin();
-	else if (mda_state == HAS_BEGUN && calls > point.calls_between)
+	if (has_begun)
 		mda_end();
+	else
+		mda_begin();
 }
 
 /* The linker replaces these functions (--wrap). */
@@ -133,80 +176,108 @@ __wrap_nanosleep(const struct timespec *t, struct timespec *left)
 {
 	(void)t;
 	(void)left;
-	CHECK(mda_state == HAS_BEGUN);
+	CHECK(has_begun);
 	mda_end();
 	return 0;
 }
 
+/* Checks that the mailbox has all messages except the marked one. */
 static void
-check_file(int top, const char *want)
+check_file(int top)
 {
-	char text[2000];
+	char want[ALL * 200], text[sizeof(want)];
 	int fd = openat(top, "mbox", O_RDONLY);
-	ssize_t n = read(fd, text, sizeof(text));
+	size_t n = 0;
 
-	CHECK(n == (ssize_t)strlen(want) && memcmp(text, want, (size_t)n) == 0);
+	for (size_t i = 0; i < OLD + delivered; i++)
+		if (i + 1 != MARKED)
+			n += make_stored(i, want + n);
+	CHECK(read(fd, text, sizeof(text)) == (ssize_t)n);
+	CHECK(memcmp(text, want, n) == 0);
 	close(fd);
 }
 
-/* Stores the ids of the first three messages. */
+/* Checks that the ids of the messages are these, if the client knows them. */
 static void
-list_ids(struct maildrop *drop, char ids[3][UIDL_SIZE])
+check_ids(struct maildrop *drop, char ids[ALL][UIDL_SIZE])
 {
-	for (size_t n = 1; n <= 3; n++)
-		maildrop_uidl(drop, n, ids[n - 1]);
+	char id[UIDL_SIZE];
+
+	for (size_t n = 1; n <= drop->count; n++) {
+		maildrop_uidl(drop, n, id);
+		if (ids[n - 1][0] == '\0')
+			strlcpy(ids[n - 1], id, UIDL_SIZE);
+		CHECK(strcmp(ids[n - 1], id) == 0);
+	}
 }
 
-/*
- * Makes the mailbox. If the point has an index, also lists the mailbox and
- * stores the ids.
- */
+/* Makes the mailbox. If the point has an index, also lists the mailbox. */
 static void
-prepare(int top, char ids[3][UIDL_SIZE])
+prepare(int top, char ids[ALL][UIDL_SIZE])
 {
 	struct maildrop drop;
+	char text[200];
 
 	mda = openat(top, "mbox", O_CREAT | O_RDWR | O_APPEND, 0600);
-	CHECK(write(mda, before, strlen(before)) == (ssize_t)strlen(before));
+	for (size_t i = 0; i < OLD; i++) {
+		size_t n = make_stored(i, text);
+
+		CHECK(write(mda, text, n) == (ssize_t)n);
+	}
 	if (!point.has_index)
 		return;
 	CHECK(drop_begin(&drop, "mbox:%h/mbox") == DROP_OK);
-	list_ids(&drop, ids);
+	check_ids(&drop, ids);
 }
 
-/* Runs the session in a directory of its own. */
+/* Fetches all messages and removes one. */
 static void
-session(int top)
+session(int top, char ids[ALL][UIDL_SIZE])
 {
-	char earlier[3][UIDL_SIZE], ids[3][UIDL_SIZE];
 	struct maildrop drop;
+	char wire[200];
 	size_t removed;
 
-	prepare(top, earlier);
-	calls = 0;
 	CHECK(drop_begin(&drop, "mbox:%h/mbox") == DROP_OK);
-	CHECK(drop.count == 3 || (drop.count == 4 && mda_state == HAS_ENDED));
-	list_ids(&drop, ids);
-	for (int i = 0; point.has_index && i < 3; i++)
-		CHECK(strcmp(earlier[i], ids[i]) == 0);
+	CHECK(drop.count >= OLD && drop.count <= OLD + delivered);
+	if (point.asks_ids)
+		check_ids(&drop, ids);
 	for (size_t n = 1; n <= drop.count; n++) {
-		const struct text want = { wires[n - 1], strlen(wires[n - 1]) };
+		const struct text want = { wire, make_wire(n - 1, wire) };
 
 		drop_check_message(&drop, n, &want);
 	}
-	maildrop_mark(&drop, 2);
+	check_ids(&drop, ids);
+	maildrop_mark(&drop, MARKED);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-	if (mda_state == HAS_BEGUN)
+	if (has_begun)
 		mda_end();
-	if (mda_state == HAS_ENDED)
-		check_file(top, after);
+	CHECK(lock_fcntl(mda, F_WRLCK) == 0 && lock_fcntl(mda, F_UNLCK) == 0);
+	check_file(top);
+}
+
+/* Runs the sessions of a point in a directory of its own. */
+static void
+sessions(int top)
+{
+	char ids[ALL][UIDL_SIZE] = { "" };
+	struct maildrop drop;
+
+	prepare(top, ids);
+	calls = 0;
+	session(top, ids);
+	calls = -1;
+	memmove(ids[MARKED - 1], ids[MARKED], (ALL - MARKED) * UIDL_SIZE);
+	ids[ALL - 1][0] = '\0';
 	CHECK(drop_begin(&drop, "mbox:%h/mbox") == DROP_OK);
+	CHECK(drop.count == OLD - 1 + delivered);
+	check_ids(&drop, ids);
 	drop_check_ids(&drop);
 }
 
 /*
- * Runs the session in a child. Returns true if the MDA has begun. Ends the test
- * after a failure.
+ * Runs the sessions in a child. Returns true if the MDA has delivered. Ends the
+ * test after a failure.
  */
 static bool
 try_point(void)
@@ -215,17 +286,17 @@ try_point(void)
 	pid_t child = fork();
 
 	if (child == 0) {
-		session(drop_directory());
-		_exit(drop_clean_up() == 0 && mda_state == HAS_ENDED ? 0 : 2);
+		sessions(drop_directory());
+		_exit(drop_clean_up() == 0 && delivered > 0 ? 0 : 2);
 	}
 	CHECK(child != -1 && waitpid(child, &status, 0) == child);
 	if (WIFEXITED(status) && WEXITSTATUS(status) != 1)
 		return WEXITSTATUS(status) == 0;
 	fprintf(stderr,
-	    "the MDA began before call %d with %zu bytes and ended after %d "
-	    "calls; index: %d, large: %d, stable: %d\n",
+	    "the MDA began before call %d with %zu bytes and went on after %d "
+	    "calls; index: %d, large: %d, stable: %d, equal: %d, ids: %d\n",
 	    point.at, point.piece, point.calls_between, point.has_index,
-	    point.large, point.stable);
+	    point.large, point.stable, point.equal, point.asks_ids);
 	exit(1);
 }
 
@@ -246,17 +317,19 @@ sweep(const struct point *kind)
 int
 main(int argc, char **argv)
 {
-	int step = argc > 1 && strcmp(argv[1], "all") == 0 ? 1 : 7;
-	static const size_t pieces[] = { 1, 9, sizeof(new) - 2 };
-	static const int between[] = { 0, 2, NEVER };
+	static const size_t pieces[] = { 1, 9, 0 };
+	static const int between[] = { 1, 3, NEVER };
+	int step = argc > 1 && strcmp(argv[1], "all") == 0 ? 1 : 23;
 	int points = 0;
 
-	for (int kind = 0; kind < 3 * 3 * 8; kind += step) {
+	for (int kind = 0; kind < KINDS; kind += step) {
 		const struct point p = { .piece = pieces[kind % 3],
 			.calls_between = between[kind / 3 % 3],
 			.has_index = kind / 9 & 1,
 			.large = kind / 9 & 2,
-			.stable = kind / 9 & 4 };
+			.stable = kind / 9 & 4,
+			.equal = kind / 9 & 8,
+			.asks_ids = kind / 9 & 16 };
 
 		points += sweep(&p);
 	}
