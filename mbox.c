@@ -31,6 +31,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lock-session.h"
@@ -47,6 +48,7 @@
 #include "volume.h"
 
 #define LOOK_BYTES 65536 /* bytes that mbox_look reads, at most */
+#define LOOK_TRIES 30    /* tenths of a second that mbox_look waits, at most */
 
 /*
  * Opens and locks the spool, and finishes a removal that a crash interrupted.
@@ -218,16 +220,33 @@ ignore_message(void *self, const struct scan_message *m)
 }
 
 /*
- * Reads the beginning of the spool. Returns an error (logged) if it is not an
- * mbox.
+ * Returns true if the spool has only the first letters of a "From " line: an
+ * MDA is writing the first message. procmail writes the F and waits a second.
+ */
+static bool
+is_begun(int fd)
+{
+	char text[FROM_SIZE];
+	ssize_t n = pread(fd, text, sizeof(text), 0);
+
+	return n > 0 && n < (ssize_t)FROM_SIZE &&
+	    memcmp(text, FROM_WORD, (size_t)n) == 0;
+}
+
+/*
+ * Reads the beginning of the spool, which is not locked. Returns an error
+ * (logged) if it is not an mbox.
  */
 static enum drop_error
 look_at_beginning(int fd)
 {
+	enum scan_result result;
 	off_t end;
-	enum scan_result result =
-	    scan_messages(fd, 0, LOOK_BYTES, true, ignore_message, NULL, &end);
 
+	for (int i = 0; i < LOOK_TRIES && is_begun(fd); i++)
+		nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+	result =
+	    scan_messages(fd, 0, LOOK_BYTES, true, ignore_message, NULL, &end);
 	return result == SCAN_DONE ? DROP_OK : refuse_scan(result);
 }
 

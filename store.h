@@ -68,8 +68,7 @@ struct store_ops {
 	enum drop_error (*open)(const struct store_place *place, void **box);
 	/*
 	 * Finds the obstacles that `open` would find, but takes no lock and
-	 * changes nothing, as maildrop_look. Assumes that no other process
-	 * changes the mailbox meanwhile.
+	 * changes nothing, as maildrop_look. An MDA may deliver meanwhile.
 	 */
 	enum drop_error (*look)(const struct store_place *place);
 	/*

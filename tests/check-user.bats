@@ -348,6 +348,26 @@ k5login() {
 	serves_as_said 'warn  mailbox /var/mail/alice: .*there is /home/alice/Maildir\. Remedy: if mail is delivered there, set mailboxes \(-m\) to maildir:'
 }
 
+# has_open FILE: returns true if a process of kpopd-check has the file open.
+has_open() {
+	local pid
+	for pid in $(pgrep -x kpopd-check); do
+		! fds "$pid" 2>/dev/null | grep -q " $1\$" || return 0
+	done
+	return 1
+}
+
+@test "kpopd --check waits for an MDA that writes the first message, and names an F that stays" {
+	printf F | store alice
+	{ examine && says 'ok    mailbox /var/mail/alice: an mbox, '; } 3>&- &
+	await 20 'has_open /var/mail/alice'
+	mbox one | tail -c +2 >>/var/mail/alice
+	wait $!
+	printf F | store alice
+	refuses_as_said \
+	    'FAIL  mailbox /var/mail/alice: .*does not begin with a From line'
+}
+
 @test "kpopd --check names a spool directory that is absent, another user's, or writable by all" {
 	options -m mbox:/srv/mail/%u
 	refuses_as_said 'FAIL  mailbox /srv/mail/alice: /srv/mail: No such file or directory .*Remedy: mount its file system, or: install -d -g mail -m 2775 /srv/mail$'
