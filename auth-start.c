@@ -1,6 +1,10 @@
 /*
  * Starts Kerberos: reads krb5.conf once and makes the libkrb5 context.
  *
+ * A half-written krb5.conf may lack auth_to_local, and libkrb5's default rule
+ * could then permit more principals. So the files that KRB5_CONFIG names must
+ * not change while they are read. Files of an includedir are not watched.
+ *
  * Runs as root, in main, and in the listener at SIGHUP. main and the listener
  * keep the result for all processes that they fork later. auth_skew,
  * auth_krb5conf, auth_k5login and auth_log_failed also run later and as other
@@ -9,19 +13,31 @@
  */
 #include "config.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <profile.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "auth-internal.h"
 #include "auth-krb5conf.h"
 #include "auth-start.h"
+#include "fingerprint.h"
 #include "log.h"
+#include "root-file.h"
 
 /* libkrb5's default, in seconds, if krb5.conf does not set clockskew. */
 #define DEFAULT_SKEW 300
+#define FILES_MOST 16 /* files of KRB5_CONFIG that are watched, at most */
+
+/* The files of krb5.conf as they were at one time. */
+struct looks {
+	size_t count;
+	struct stat st[FILES_MOST];
+};
 
 void
 auth_log_failed(krb5_context context, krb5_error_code problem,
@@ -66,8 +82,9 @@ make_context(struct auth *a, krb5_context first)
 	return problem;
 }
 
-struct auth *
-auth_prepare(void)
+/* Does what auth_prepare does, except that the files may change meanwhile. */
+static struct auth *
+read_krb5conf(void)
 {
 	struct auth *a = calloc(1, sizeof(*a));
 	krb5_context first;
@@ -97,6 +114,55 @@ auth_prepare(void)
 	 */
 	if (krb5_get_default_realm(a->context, &realm) == 0)
 		krb5_free_default_realm(a->context, realm);
+	return a;
+}
+
+/*
+ * Stores the status of the files of krb5.conf, after they have been written
+ * (root_file_settle).
+ */
+static void
+look_at_krb5conf(struct looks *l)
+{
+	char *names = strdup(auth_configuration()), *rest = names;
+
+	if (names == NULL)
+		fatal("strdup");
+	*l = (struct looks){ .count = 0 };
+	while (rest != NULL && l->count < FILES_MOST)
+		root_file_settle(strsep(&rest, ":"), &l->st[l->count++]);
+	free(names);
+}
+
+/* Returns true if a file has changed between two looks. */
+static bool
+krb5conf_has_changed(const struct looks *before, const struct looks *after)
+{
+	for (size_t i = 0; i < before->count; i++) {
+		const struct stat *a = &before->st[i], *b = &after->st[i];
+
+		if (a->st_ino != b->st_ino || a->st_size != b->st_size ||
+		    fingerprint_ns(&a->st_mtim) != fingerprint_ns(&b->st_mtim))
+			return true;
+	}
+	return false;
+}
+
+struct auth *
+auth_prepare(void)
+{
+	struct looks before, after;
+	struct auth *a;
+
+	look_at_krb5conf(&before);
+	a = read_krb5conf();
+	look_at_krb5conf(&after);
+	if (a != NULL && krb5conf_has_changed(&before, &after)) {
+		log_failed_at(LOG_ERR, "it changed while it was read",
+		    "reading krb5.conf");
+		auth_free(a);
+		a = NULL;
+	}
 	return a;
 }
 

@@ -13,7 +13,7 @@ struct auth;
 /*
  * Root: reads krb5.conf once for all processes that are forked later. No later
  * change of the files affects these processes. Reads no key. Returns NULL
- * (logged) if libkrb5 does not start.
+ * (logged) if libkrb5 does not start, or if a file changed meanwhile.
  */
 struct auth *auth_prepare(void);
 

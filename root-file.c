@@ -136,13 +136,18 @@ check_file(struct root_file *f, int fd, struct stat *st, unsigned kib)
 	return true;
 }
 
-/* Returns true if a name in the path's directory changed less than 1 s ago. */
+/*
+ * Returns true if a name in the directory of an absolute path changed less than
+ * 1 s ago.
+ */
 static bool
 has_new_neighbour(const char *path)
 {
 	char directory[PATH_MAX];
 	struct stat st;
 
+	if (*path != '/' || strlen(path) >= sizeof(directory))
+		return false;
 	path_split(path, directory);
 	return stat(directory, &st) == 0 && is_within(&st.st_mtim, NEW_NS);
 }
@@ -163,6 +168,21 @@ find_file(const char *path, struct stat *st)
 		result = lstat(path, st);
 	}
 	return result;
+}
+
+void
+root_file_settle(const char *path, struct stat *st)
+{
+	for (int i = 0; i <= LOOKS; i++) {
+		bool is_there = stat(path, st) == 0;
+
+		if (!is_there)
+			*st = (struct stat){ .st_size = 0 };
+		if (is_there ? !is_within(&st->st_mtim, LOOKS_NS) :
+			       !has_new_neighbour(path))
+			return;
+		usleep(LOOK_US);
+	}
 }
 
 bool

@@ -27,6 +27,16 @@ struct root_file {
 bool root_file_read(struct root_file *f, const char *path, unsigned kib,
     bool optional);
 
+struct stat;
+
+/*
+ * For a file that a library reads. Stores its status in *st: zeros if it is
+ * absent. If it may still be written, first waits a tenth of a second at most.
+ * The file has not changed while it was read if a second call stores the same
+ * size, mtime and inode.
+ */
+void root_file_settle(const char *path, struct stat *st);
+
 /*
  * Finds the next line that is neither empty nor a comment ("#"). Returns true,
  * and stores the line in *line, without blanks and tabs at its beginning and

@@ -277,6 +277,40 @@ was_slow() {
 	done
 }
 
+# bats test_tags=attack:9-23,promise:1
+@test "a client that connects while krb5.conf is written is refused, or served by all of its rules" {
+	export KRB5_CONFIG=$WORLD/client.conf
+	cp /etc/krb5.conf "$KRB5_CONFIG"
+	{
+		cat /etc/krb5.conf
+		yes "# $(head -c 1000 /dev/zero | tr '\0' x)" | head -n 5
+		printf '[realms]\nKPOPD.TEST = {\n'
+		printf '\tauth_to_local = RULE:[1:nobody]\n}\n'
+	} >"$WORLD/conf"
+	cp /etc/krb5.conf "$WORLD/krb5.conf.kept"
+	install -m 644 "$WORLD/conf" /etc/krb5.conf
+	rm -f /etc/kpopd.conf
+	server_start
+	for how in "by line" "in place"; do
+		"$top/tests/programs/rewrite.pl" "$how" "$WORLD/conf" \
+		    /etc/krb5.conf "$WORLD/rest" 3>&- &
+		writer=$!
+		log_mark
+		for _ in $(seq 40); do
+			run pop alice QUIT
+			[[ $output != *"+OK 1 messages"* ]] || was_slow ||
+			    { echo "$how: $output" >&2; return 1; }
+		done
+		kill "$writer"
+		wait "$writer" || :
+		log_has 'failed .*krb5.conf" error='
+		install -m 644 "$WORLD/conf" /etc/krb5.conf
+		run pop alice QUIT
+		log_has 'refused .*user=alice'
+	done
+	cp "$WORLD/krb5.conf.kept" /etc/krb5.conf
+}
+
 @test "a listener with a mistake in the file logs it once and answers all clients; the next one serves when it is corrected" {
 	conf "tls offer"
 	start_bare_listener
