@@ -3,7 +3,7 @@
  *
  * A half-written krb5.conf may lack auth_to_local, and libkrb5's default rule
  * could then permit more principals. So the files that KRB5_CONFIG names must
- * not change while they are read. Files of an includedir are not watched.
+ * not change while they are read. Files that these include are not watched.
  *
  * Runs as root, in main, and in the listener at SIGHUP. main and the listener
  * keep the result for all processes that they fork later. auth_skew,

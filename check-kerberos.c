@@ -209,7 +209,9 @@ start_libkrb5(struct check *c)
 		return;
 	}
 	krb5_free_context(context);
-	c->auth = auth_prepare();
+	if ((c->auth = auth_prepare()) == NULL)
+		check_fail(c, KIND, auth_configuration(), "check again",
+		    "kpopd cannot use it now; the line log has the reason");
 }
 
 void
