@@ -264,6 +264,7 @@ has_grown(const struct list *l, const struct fingerprint *now, size_t *count)
 enum scan_result
 cache_update(struct list *l, const struct fingerprint *now)
 {
+	const struct list_source source = l->source;
 	struct list before;
 	enum scan_result result;
 	size_t count, had = l->count;
@@ -279,10 +280,16 @@ cache_update(struct list *l, const struct fingerprint *now)
 			l->note.mailbox.stable = 0;
 			save_list(l);
 		}
-		return read_on(l, now, NULL);
+		result = read_on(l, now, NULL);
+		/*
+		 * If an id needed the body of an old message that is not in its
+		 * place, the list is no longer saved, so it is made anew.
+		 */
+		if (result != SCAN_DONE || l->source.state == source.state)
+			return result;
 	}
 	before = *l;
-	result = cache_make(l, &before.source, now, &before);
+	result = cache_make(l, &source, now, &before);
 	list_free(&before);
 	return result;
 }
@@ -312,7 +319,7 @@ static bool
 copy_unmarked(const struct list *l, const unsigned char *marks,
     struct list *kept)
 {
-	size_t numbered = 0, unverified = 0;
+	size_t unverified = 0;
 	uint64_t gone = 0;
 	struct list_record r;
 
@@ -333,10 +340,9 @@ copy_unmarked(const struct list *l, const unsigned char *marks,
 		}
 		r.at -= gone;
 		list_put(kept, kept->count++, &r);
-		numbered += i < l->note.numbered;
 		unverified += i < l->note.unverified;
 	}
-	kept->note.numbered = numbered;
+	kept->note.numbered = kept->count;
 	kept->note.unverified = unverified;
 	kept->note.base = 0;
 	kept->note.first_if_grown = LIST_NEVER;

@@ -421,7 +421,7 @@ find_message(struct mbox *m, size_t i, off_t *size, struct list_message *where,
 	 * If an MDA writes after the last message, this look takes less time
 	 * than a fresh list.
 	 */
-	if (i + 1 == m->list.count) {
+	if (i + 1 == m->list.count && !m->fresh.exists) {
 		error = find_in_place_locked(m, &one, size);
 		if (error != DROP_CHANGED)
 			return error;

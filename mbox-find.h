@@ -32,10 +32,10 @@ bool find_is_in_place(struct mbox *m, const struct list_message *one,
     off_t size);
 
 /*
- * Does what find_is_in_place does in the locked mailbox, and stores its size in
- * *size. Without the lock an MDA may have written only a part of the line that
- * follows the message. Returns DROP_CHANGED if the message is not in place, and
- * errors of spool_lock.
+ * Does what find_is_in_place does in the locked mailbox. Without the lock an
+ * MDA may have written only a part of the line that follows the message.
+ * Returns DROP_OK and stores the size of the mailbox in *size; DROP_CHANGED if
+ * the message is not in place; or an error of spool_lock.
  */
 enum drop_error find_in_place_locked(struct mbox *m,
     const struct list_message *one, off_t *size);

@@ -113,6 +113,27 @@ filter_bit(uint32_t part)
 	return part % FILTER_BITS;
 }
 
+/* Adds the id that begins with this part to a filter. */
+static void
+filter_add(uint64_t *filter, uint32_t part)
+{
+	size_t bit = filter_bit(part);
+
+	filter[bit / 64] |= (uint64_t)1 << bit % 64;
+}
+
+/* Returns false if this id is certainly not in the filter. */
+static bool
+filter_has(const uint64_t *filter, const unsigned char *id)
+{
+	uint32_t part;
+	size_t bit;
+
+	memcpy(&part, id, sizeof(part));
+	bit = filter_bit(part);
+	return (filter[bit / 64] >> bit % 64 & 1) != 0;
+}
+
 /*
  * Fills the filter with the retired ids. Without the filter, the ring would be
  * searched for each message, which takes long for a million messages.
@@ -120,23 +141,8 @@ filter_bit(uint32_t part)
 static void
 fill_filter(struct numbering *n)
 {
-	for (size_t i = 0; i < LIST_RETIRED; i++) {
-		size_t bit = filter_bit(n->list->note.retired[i].id);
-
-		n->filter[bit / 64] |= (uint64_t)1 << bit % 64;
-	}
-}
-
-/* Returns false if this id is certainly not retired. */
-static bool
-may_be_retired(const struct numbering *n, const unsigned char *id)
-{
-	uint32_t part;
-	size_t bit;
-
-	memcpy(&part, id, sizeof(part));
-	bit = filter_bit(part);
-	return (n->filter[bit / 64] >> bit % 64 & 1) != 0;
+	for (size_t i = 0; i < LIST_RETIRED; i++)
+		filter_add(n->filter, n->list->note.retired[i].id);
 }
 
 /*
@@ -146,18 +152,25 @@ may_be_retired(const struct numbering *n, const unsigned char *id)
 static void
 find_numbered(struct numbering *n)
 {
+	uint64_t is_new[FILTER_BITS / 64] = { 0 }; /* filter of the new ids */
 	size_t first = n->first;
 	struct list_record r;
+	uint32_t part;
 
 	n->chains = calloc(n->list->count - first + 1, sizeof(*n->chains));
 	if (n->chains == NULL)
 		fatal("ids of %zu messages", n->list->count);
-	for (size_t i = first; i < n->list->count; i++)
+	for (size_t i = first; i < n->list->count; i++) {
 		n->chains[i - first].plain = NONE;
+		if (first > 0 && list_record(n->list, i, &r)) {
+			memcpy(&part, r.id, sizeof(part));
+			filter_add(is_new, part);
+		}
+	}
 	for (size_t i = 0; i < first; i++) {
 		size_t chain = SIZE_MAX;
 
-		if (list_record(n->list, i, &r))
+		if (list_record(n->list, i, &r) && filter_has(is_new, r.id))
 			chain = table_first(n->table, r.id);
 		if (chain == SIZE_MAX)
 			continue;
@@ -182,7 +195,7 @@ is_unchanged(const struct numbering *n)
 
 /*
  * Computes the hash of the body of message i. Returns false if the body cannot
- * be read.
+ * be read, or if an unverified message is not at its listed offset.
  */
 static bool
 read_body(const struct numbering *n, size_t i, uint64_t *body)
@@ -190,6 +203,8 @@ read_body(const struct numbering *n, size_t i, uint64_t *body)
 	struct list_message m;
 
 	return list_get(n->list, i, &m) &&
+	    (list_is_verified(n->list, i) ||
+		list_is_in_place(n->list, &m, (off_t)n->listed->size)) &&
 	    scan_body(n->list->source.fd, m.found.at, m.end, body) == 0 &&
 	    is_unchanged(n);
 }
@@ -221,7 +236,9 @@ mark_shared(struct numbering *n, size_t i)
 
 	if (!list_record(n->list, i, &r) || (r.flags & LIST_SHARED) != 0)
 		return;
-	learn_body(n, i, &r);
+	/* A later list would take a random number for the id's owner. */
+	if (!learn_body(n, i, &r))
+		r.body = 0;
 	r.flags |= LIST_SHARED;
 	list_put(n->list, i, &r);
 }
@@ -237,7 +254,7 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 	const struct list_retired *retired = NULL;
 	struct list_record r;
 
-	if (may_be_retired(n, id))
+	if (filter_has(n->filter, id))
 		retired = find_retired(n->list, id);
 	if (retired != NULL) {
 		*body = retired->body;

@@ -31,6 +31,7 @@
 #define INTERNAL_SUBJECT                                                       \
 	"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n"
 #define INTERNAL_FROM "From: Mail System Internal Data <MAILER-DAEMON@h>\n"
+#define THOUSAND 1000 /* messages */
 #define DATE "Mon Nov 23 05:00:00 2026"
 #define LOOKS_INTERNAL INTERNAL_FROM INTERNAL_SUBJECT "X-IMAP: 1 2\n"
 #define INTERNAL                                                               \
@@ -1120,6 +1121,7 @@ a_body_that_moved_owns_no_id(void)
 	char want[3][UIDL_SIZE], ids[3][UIDL_SIZE];
 	struct maildrop drop;
 	bool is_over = false;
+	struct span span;
 
 	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
 	cache_small = 0;
@@ -1134,6 +1136,9 @@ a_body_that_moved_owns_no_id(void)
 		overwritten = FIRST SECOND THIRD;
 		overwritten_after = k;
 		CHECK(begin(&drop) == DROP_OK);
+		/* A message that is not in its place leads to a new list. */
+		for (size_t n = 1; n <= drop.count; n++)
+			maildrop_begin(&drop, n, &span);
 		is_over = overwritten != NULL;
 		overwritten = NULL;
 		tick.tv_nsec++;
@@ -1143,6 +1148,51 @@ a_body_that_moved_owns_no_id(void)
 	}
 	unlinkat(top, "state/index", 0);
 	cache_small = (off_t)4 << 20;
+	tick.tv_sec = 0;
+}
+
+/*
+ * Another program has exchanged two of many messages, and a message with the
+ * header of the first one has arrived. The poll does not notice the exchange by
+ * its sample. The first one keeps its id: the body that is now at its offset
+ * does not become the owner.
+ */
+static void
+a_message_that_moved_keeps_its_id(void)
+{
+	static char text[THOUSAND * 40];
+	char want[UIDL_SIZE], id[UIDL_SIZE];
+	char *const last = text + sizeof(text);
+	struct maildrop drop;
+
+	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+	cache_small = 0;
+	unlinkat(top, "state/index", 0);
+	for (int large = 0; large < 2; large++) {
+		char *p = text;
+
+		for (int i = 0; i < THOUSAND; i++) {
+			/* Large: messages 500 and 501 are exchanged. */
+			int k = large && (i == 500 || i == 501) ? 1001 - i : i;
+
+			p += snprintf(p, (size_t)(last - p),
+			    "From a\nMessage-ID: %04d\n\n%04d\n\n", k, k);
+		}
+		if (large)
+			p += snprintf(p, (size_t)(last - p),
+			    "From a\nMessage-ID: 0500\n\nnew\n\n");
+		store(text, (size_t)(p - text));
+		tick.tv_nsec++;
+		CHECK(begin(&drop) == DROP_OK);
+		maildrop_uidl(&drop, 501, want);
+	}
+	/* A new list. */
+	cache_small = (off_t)4 << 20;
+	append("From a\nMessage-ID: new\n\n\n");
+	tick.tv_nsec++;
+	CHECK(begin(&drop) == DROP_OK && drop.count == THOUSAND + 2);
+	maildrop_uidl(&drop, 502, id);
+	CHECK(strchr(id, '.') == NULL);
 	tick.tv_sec = 0;
 }
 
@@ -2005,6 +2055,7 @@ main(int argc, char **argv)
 	a_removed_id_is_not_given_to_a_late_message();
 	mail_after_the_listing_changes_no_id();
 	a_body_that_moved_owns_no_id();
+	a_message_that_moved_keeps_its_id();
 	a_removal_keeps_what_moves_meanwhile();
 	a_killed_login_leaves_the_size_right();
 	the_second_new_list_knows_the_first();
