@@ -1152,6 +1152,58 @@ a_body_that_moved_owns_no_id(void)
 }
 
 /*
+ * Writes the list in the state directory again as earlier versions did if the
+ * client had asked for no id: no message has one.
+ */
+static void
+forget_the_ids(void)
+{
+	int state = openat(top, "state", O_RDONLY | O_DIRECTORY);
+	struct index *now = index_load(state, "mbox   4"), *old;
+	char bytes[INDEX_NOTE];
+	struct list_note note;
+
+	CHECK(now != NULL);
+	old = index_new(state, "mbox   4", sizeof(struct list_record));
+	for (size_t i = 0; i < index_count(now); i++) {
+		struct list_record r;
+
+		memcpy(&r, index_get(now, i), sizeof(r));
+		r.flags &= ~(LIST_SHARED | LIST_SUFFIXED);
+		r.body = 0;
+		index_put(old, i, &r);
+	}
+	memcpy(bytes, index_note(now), sizeof(bytes));
+	memcpy(&note, bytes, sizeof(note));
+	CHECK(note.mailbox.stable == 1 && note.numbered == index_count(now));
+	note.numbered = 0;
+	memcpy(bytes, &note, sizeof(note));
+	index_save(old, bytes, sizeof(bytes));
+	CHECK(close(state) == 0);
+}
+
+/* The messages in a list of an earlier version that has no ids yet get ids. */
+static void
+a_list_without_ids_is_made_anew(void)
+{
+	char want[3][UIDL_SIZE], ids[3][UIDL_SIZE];
+	struct maildrop drop;
+
+	tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+	cache_small = 0;
+	unlinkat(top, "state/index", 0);
+	ids_of(FIRST SECOND THIRD, want);
+	forget_the_ids();
+	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+	for (size_t n = 1; n <= 3; n++) {
+		maildrop_uidl(&drop, n, ids[n - 1]);
+		CHECK(strcmp(ids[n - 1], want[n - 1]) == 0);
+	}
+	cache_small = (off_t)4 << 20;
+	tick.tv_sec = 0;
+}
+
+/*
  * Another program has exchanged two of many messages, and a message with the
  * header of the first one has arrived. The poll does not notice the exchange by
  * its sample. The first one keeps its id: the body that is now at its offset
@@ -2055,6 +2107,7 @@ main(int argc, char **argv)
 	a_removed_id_is_not_given_to_a_late_message();
 	mail_after_the_listing_changes_no_id();
 	a_body_that_moved_owns_no_id();
+	a_list_without_ids_is_made_anew();
 	a_message_that_moved_keeps_its_id();
 	a_removal_keeps_what_moves_meanwhile();
 	a_killed_login_leaves_the_size_right();
