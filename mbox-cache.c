@@ -283,7 +283,8 @@ cache_update(struct list *l, const struct fingerprint *now)
 		result = read_on(l, now, NULL);
 		/*
 		 * If an id needed the body of an old message that is not in its
-		 * place, the list is no longer saved, so it is made anew.
+		 * place, this list is no longer saved. Then read the whole
+		 * mailbox.
 		 */
 		if (result != SCAN_DONE || l->source.state == source.state)
 			return result;

@@ -51,8 +51,8 @@ bool find_has_equal(struct mbox *m, const struct list_message *one);
  * Finds message i, in order to send it, in a mailbox that had the size *size
  * just now. The message may be at its listed offset or at another one. Stores
  * the message in *where, and in *size the size of the mailbox at the time when
- * the message was found.
- * Sets *certain to true if find_is_certain has made a comparison unnecessary.
+ * the message was found. Sets *certain to true if find_is_certain has made a
+ * comparison unnecessary.
  * Returns DROP_OK, or DROP_CHANGED if the mailbox does not have the message any
  * more. Returns DROP_BUSY or DROP_FAILED, with errno, after an error.
  */

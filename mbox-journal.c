@@ -337,14 +337,12 @@ write_head(const struct journal_box *b, int jfd, struct journal_head *h)
 int
 journal_decide(const struct journal_box *b, int jfd, struct journal_head *h)
 {
-	if (write_head(b, jfd, h) == -1 || fsync(jfd) == -1) {
+	if (write_head(b, jfd, h) == -1 || fsync(jfd) == -1)
 		return journal_discard(b,
 		    "writing the journal in the state directory");
-	}
-	if (renameat(b->state, b->temporary, b->state, b->decided) == -1) {
+	if (renameat(b->state, b->temporary, b->state, b->decided) == -1)
 		return journal_discard(b,
 		    "renaming the journal in the state directory");
-	}
 	return 0;
 }
 

@@ -9,9 +9,10 @@
 /*
  * Numbers the messages that are not numbered yet: decides their unique ids. The
  * mailbox is locked. Bodies are read from it as long as it has the fingerprint
- * *listed. If an id needs the hash of a body that cannot be read, a random
- * number takes the place of the hash. The list is then no longer saved
- * (source.state becomes -1), and the file of the index no longer changes.
+ * *listed. If an id needs the hash of a body that cannot be read, or that of an
+ * unverified message which has moved, a random number takes the place of the
+ * hash. The list is then no longer saved (source.state becomes -1), and the
+ * file of the index no longer changes.
  */
 void number_new(struct list *l, const struct fingerprint *listed);
 

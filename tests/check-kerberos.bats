@@ -25,6 +25,7 @@ setup() {
 }
 
 teardown() {
+	[ -z "${writer-}" ] || kill "$writer"
 	[ -z "${kdc-}" ] || kdc_restore
 	kill -CONT "$(cat "$WORLD/krb5kdc.pid")"
 	cat "$WORLD/resolv.conf.kept" >/etc/resolv.conf
@@ -456,6 +457,23 @@ permit_aes128() {
 	remedy 'can change it'
 	check
 	is_fine
+}
+
+@test "kpopd --check checks the keytab, or fails because krb5.conf changes while it is read" {
+	local n failed=0
+	"$top/tests/programs/rewrite.pl" "by line" "$WORLD/krb5.conf.kept" \
+	    /etc/krb5.conf "$WORLD/rest" 3>&- &
+	writer=$!
+	for n in $(seq 20); do
+		check
+		if grep -q '^FAIL *krb5\.conf' <<<"$output"; then
+			[ "$status" -eq 1 ]
+			failed=$((failed + 1))
+		else
+			grep -Eq '^[a-z]+ +key pop/' <<<"$output"
+		fi
+	done
+	[ "$failed" -gt 0 ]
 }
 
 @test "kpopd --check names an alias of the host for which the keytab has no key" {

@@ -250,6 +250,25 @@ was_slow() {
 	[ "$(cat "$WORLD/rest")" -gt 50 ]
 }
 
+# serves_none_while HOW FILE: returns true if 40 logins of alice fail, whom
+# $WORLD/conf does not permit, while rewrite.pl writes it to FILE again and
+# again. Runs $before_login before each. Afterwards FILE is whole.
+serves_none_while() {
+	"$top/tests/programs/rewrite.pl" "$1" "$WORLD/conf" "$2" \
+	    "$WORLD/rest" 3>&- &
+	writer=$!
+	for _ in $(seq 40); do
+		${before_login-}
+		run pop alice QUIT
+		[[ $output != *"+OK 1 messages"* ]] || was_slow ||
+		    { echo "$1: $output" >&2; return 1; }
+	done
+	kill "$writer"
+	wait "$writer" || :
+	# The writer may have been killed while it wrote.
+	install -m 644 "$WORLD/conf" "$2"
+}
+
 # bats test_tags=attack:9-23,promise:1
 @test "a client that connects while the file is written is refused, or served with all options that restrict it" {
 	# The restriction is in the last line.
@@ -259,57 +278,64 @@ was_slow() {
 	install -m 644 "$WORLD/conf" /etc/kpopd.conf
 	server_start
 	for how in "in place" "by line" beside; do
-		"$top/tests/programs/rewrite.pl" "$how" "$WORLD/conf" \
-		    /etc/kpopd.conf "$WORLD/rest" 3>&- &
-		writer=$!
 		log_mark
-		for _ in $(seq 40); do
-			run pop alice QUIT
-			[[ $output != *"+OK 1 messages"* ]] || was_slow ||
-			    { echo "$how: $output" >&2; return 1; }
-		done
-		kill "$writer"
-		wait "$writer" || :
+		serves_none_while "$how" /etc/kpopd.conf
 		[ "$how" = beside ] ||
 		    log_has 'fatal .*/etc/kpopd.conf: it changed while'
-		# The writer may have been killed while it wrote.
-		install -m 644 "$WORLD/conf" /etc/kpopd.conf
 		run pop alice QUIT
 		log_has 'refused .*realm'
 	done
 }
 
-# bats test_tags=attack:9-23,promise:1
-@test "a client that connects while krb5.conf is written is refused, or served by all of its rules" {
+# deny_in_krb5_conf: writes a krb5.conf to $WORLD/conf whose end does not permit
+# alice, and installs it. Clients use the earlier one.
+deny_in_krb5_conf() {
+	cp /etc/krb5.conf "$WORLD/krb5.conf.kept"
+	cp /etc/krb5.conf "$WORLD/client.conf"
 	export KRB5_CONFIG=$WORLD/client.conf
-	cp /etc/krb5.conf "$KRB5_CONFIG"
 	{
 		cat /etc/krb5.conf
 		yes "# $(head -c 1000 /dev/zero | tr '\0' x)" | head -n 5
 		printf '[realms]\nKPOPD.TEST = {\n'
 		printf '\tauth_to_local = RULE:[1:nobody]\n}\n'
 	} >"$WORLD/conf"
-	cp /etc/krb5.conf "$WORLD/krb5.conf.kept"
 	install -m 644 "$WORLD/conf" /etc/krb5.conf
-	rm -f /etc/kpopd.conf
+}
+
+# bats test_tags=attack:9-23,promise:1
+@test "a client that connects while krb5.conf is written is refused, or served by all of its rules" {
+	deny_in_krb5_conf
 	server_start
 	for how in "by line" "in place"; do
-		"$top/tests/programs/rewrite.pl" "$how" "$WORLD/conf" \
-		    /etc/krb5.conf "$WORLD/rest" 3>&- &
-		writer=$!
 		log_mark
-		for _ in $(seq 40); do
-			run pop alice QUIT
-			[[ $output != *"+OK 1 messages"* ]] || was_slow ||
-			    { echo "$how: $output" >&2; return 1; }
-		done
-		kill "$writer"
-		wait "$writer" || :
-		log_has 'failed .*krb5.conf" error='
-		install -m 644 "$WORLD/conf" /etc/krb5.conf
+		serves_none_while "$how" /etc/krb5.conf
+		log_has 'failed .*"reading krb5.conf" error="it changed while'
+		log_mark
 		run pop alice QUIT
 		log_has 'refused .*user=alice'
 	done
+}
+
+# hang_up: tells the listener to read krb5.conf again.
+hang_up() {
+	kill -HUP "$listener"
+}
+
+# bats test_tags=attack:9-23,promise:1
+@test "a listener keeps its krb5.conf if the file is written at SIGHUP" {
+	deny_in_krb5_conf
+	conf
+	start_bare_listener
+	run pop alice QUIT
+	log_has 'refused .*user=alice'
+	listener=$(pgrep -o -x kpopd)
+	log_mark
+	before_login=hang_up serves_none_while "by line" /etc/krb5.conf
+	[ "$(pgrep -o -x kpopd)" = "$listener" ]
+	log_has 'failed .*"reading krb5.conf" error="it changed while'
+	log_mark
+	run pop alice QUIT
+	log_has 'refused .*user=alice'
 }
 
 @test "a listener with a mistake in the file logs it once and answers all clients; the next one serves when it is corrected" {
