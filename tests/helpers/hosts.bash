@@ -304,12 +304,19 @@ kpopd_on() {
 	printf "${1+%s\n}" "$@" >"$WORLD/hosts/$name/options"
 	[ "$hosts_mail" = /srv/mail ] || set -- -d "$hosts_mail/kpopd" \
 	    -m "mbox:$hosts_mail/spool/%u" "$@"
-	host "$name" setsid -f bash -c 'echo $$ >/run/kpopd.pid; exec "$@"' \
-	    bash perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:0.0.0.0 \
-	    "$KPOPD_BUILD/kpopd" -a 200:200:500:0 "$@" </dev/null \
+	# A listener ends with its parent, so that must be the first process.
+	host "$name" setsid -f bash -c '
+	    [ $PPID -eq 1 ] || while kill -0 $PPID 2>/dev/null; do
+		    sleep 0.02
+	    done
+	    echo $$ >/run/kpopd.pid
+	    exec perl "$@"' bash "$BATS_TEST_DIRNAME/programs/listen.pl" \
+	    tcp:0.0.0.0 "$KPOPD_BUILD/kpopd" -a 200:200:500:0 "$@" </dev/null \
 	    >"$WORLD/hosts/$name/kpopd.out" 2>&1 3>&-
-	await 60 "host $name ss -Hltn sport = 1109 | grep -q ." || {
+	await 60 "host $name pgrep -x kpopd >/dev/null &&
+	    host $name ss -Hltn sport = 1109 | grep -q ." || {
 		cat "$WORLD/hosts/$name/kpopd.out" >&2
+		tail -n 20 "$WORLD/hosts/$name/log/syslog" >&2
 		host "$name" ps axf >&2
 		return 1
 	}
