@@ -48,7 +48,7 @@ spool_file() {
 # session for each argument since log_mark. The sessions must have ended by QUIT
 # in this order. The log must contain each session's numbers and no failure.
 log_says_quits() {
-	await 2 "[ \"\$(log_lines | grep -ac ' reason=quit ')\" -ge $# ]" &&
+	await 10 "[ \"\$(log_lines | grep -ac ' reason=quit ')\" -ge $# ]" &&
 	    diff <(printf '%s\n' "$@") <(log_lines | sed -nE \
 		-e '/: logout .* reason=quit /!d' \
 		-e 's/.* retrieved=([0-9]*) (.*)/\1 \2/' \

@@ -67,10 +67,10 @@ pop_say() {
 }
 
 # pop_hear [PATTERN]: reads a line into $heard, within $pop_patience seconds
-# (five by default). Fails unless the line matches the pattern (extended).
+# (twenty by default). Fails unless the line matches the pattern (extended).
 pop_hear() {
 	heard=
-	if ! IFS= read -r -t "${pop_patience:-5}" heard <&"$pop_in"; then
+	if ! IFS= read -r -t "${pop_patience:-20}" heard <&"$pop_in"; then
 		echo "no answer, expected: ${1-a line}; kpopc reports:" \
 		    "$(cat "$WORLD/kpopc.err")" >&2
 		return 1
@@ -128,14 +128,15 @@ pop_login_locking() {
 	[ -n "$broker" ] || { echo "the session has no broker" >&2; return 1; }
 }
 
-# pop_hear_end [SECONDS]: waits until the server closes the connection.
+# pop_hear_end [SECONDS]: waits until the server closes the connection, for at
+# most SECONDS (twenty by default).
 pop_hear_end() {
 	local rest
-	if IFS= read -r -t "${1:-5}" rest <&"$pop_in"; then
+	if IFS= read -r -t "${1:-20}" rest <&"$pop_in"; then
 		echo "expected the end, answer: $rest" >&2
 		return 1
 	fi
-	await "${1:-5}" "! kill -0 $pop_pid 2>/dev/null"
+	await "${1:-20}" "! kill -0 $pop_pid 2>/dev/null"
 }
 
 # pop_close: closes kpopc's input and output, and waits until kpopc ends.

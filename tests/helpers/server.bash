@@ -106,6 +106,7 @@ xinetd_run() {
 begin_replay_cache() {
 	realm_login alice
 	pop alice QUIT
+	log_has ' logout '
 }
 
 # server_runs: returns true if xinetd runs.
@@ -182,9 +183,18 @@ broker_pid() {
 	echo "$newest"
 }
 
+# log_written: waits until syslogd has written all lines that were logged before,
+# at most five seconds. A test may stop syslogd, so a timeout is not a failure.
+log_written() {
+	local mark="settled $BASHPID $RANDOM"
+	logger -u /dev/log -t tests "$mark" || return 0
+	await 5 "tail -n 20 '$WORLD/syslog' | grep -aq '$mark'" 2>/dev/null || :
+}
+
 # log_mark: makes the functions below ignore all lines that were logged before.
 # begin_test calls it.
 log_mark() {
+	log_written
 	log_begin=$(wc -l <"$WORLD/syslog")
 }
 
@@ -227,14 +237,12 @@ is_quiet() {
 	[[ $before != *State:$'\t'R* ]] && [ "$before" = "$(activity)" ]
 }
 
-# log_settle: waits until the server processes are quiet, and then until syslogd
-# has written their lines. Waits at most two seconds for each. A test may keep
-# processes busy or stop syslogd, so a timeout is not a failure.
+# log_settle: waits until the server processes are quiet, at most two seconds,
+# and then until syslogd has written their lines. A test may keep processes
+# busy, so a timeout is not a failure.
 log_settle() {
-	local mark="settled $BASHPID $RANDOM"
 	await 2 is_quiet 2>/dev/null || :
-	logger -u /dev/log -t tests "$mark" || return 0
-	await 2 "tail -n 20 '$WORLD/syslog' | grep -aq '$mark'" 2>/dev/null || :
+	log_written
 }
 
 # log_only PATTERN: returns true if there are lines and all match the pattern
