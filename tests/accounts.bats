@@ -73,7 +73,7 @@ is_logged() {
 # log_names EVENT FORM: waits until is_logged returns true.
 log_names() {
 	local event=$1 form=$2
-	await 2 'is_logged "$event" "$form"' || {
+	await 10 'is_logged "$event" "$form"' || {
 		echo "no $1 of user=$2, the log has:" >&2
 		log_lines >&2
 		return 1
@@ -703,7 +703,7 @@ logs_in_by() {
 	k5login_is "$2"
 	log_mark
 	answers=$(pop alice QUIT)
-	await 2 'log_lines | grep -Eq ": (login|refused) "'
+	await 10 'log_lines | grep -Eq ": (login|refused) "'
 	by=$(log_lines |
 	    sed -n 's/.*: login .* by=\([a-z0-9]*\) rights=full$/\1/p')
 	[ "${by:-none}" = "$1" ] && return

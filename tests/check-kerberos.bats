@@ -367,19 +367,19 @@ permit_aes128() {
 		kdc_start LD_PRELOAD="$preload" PRELOAD="$shared"
 		check
 		[ $off = 600 ] && way=ahead || way=behind
-		has FAIL "clock: the KDC's clock is (60[0-2]|59[89]) s $way"
+		has FAIL "clock: the KDC's clock is (60|59)[0-9] s $way"
 		grep -Eq 'clock: .*Remedy: (chronyc|timedatectl) ' <<<"$output"
 	done
 	says 120 0 0
 	check
-	has warn "clock: the KDC's clock is 1(19|2[0-2]) s ahead"
+	has warn "clock: the KDC's clock is 1[12][0-9] s ahead"
 	# Without libkrb5's correction there is no ticket.
 	says 600 0 0
 	edit 's/^\[libdefaults\]/&\n\tkdc_timesync = 0/'
 	for how in - +; do
 		admin "modprinc ${how}requires_preauth pop/mail.kpopd.test"
 		check
-		has FAIL "clock: the KDC's clock is (60[0-2]|59[89]) s ahead"
+		has FAIL "clock: the KDC's clock is (60|59)[0-9] s ahead"
 		has warn 'ticket: ' '[Cc]lock skew too great'
 	done
 	admin 'modprinc -requires_preauth pop/mail.kpopd.test'

@@ -435,7 +435,7 @@ large_mailbox() {
 }
 
 @test "kpopc treats closed standard input as empty input" {
-	run bash -c "timeout 5 '$KPOPD_BUILD/kpopc' mail.kpopd.test <&-"
+	run bash -c "timeout 30 '$KPOPD_BUILD/kpopc' mail.kpopd.test <&-"
 	[ "$status" -eq 0 ]
 	[ "${#lines[@]}" -eq 1 ]
 	[[ $output == "+OK "* ]]

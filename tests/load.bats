@@ -135,7 +135,7 @@ many_sessions() {
 # silent_peers MOST-PROCESSES [wait]: opens connections that send nothing
 # (tests/programs/clients.pl), and measures a login at the same time.
 silent_peers() {
-	count=60 bound=3
+	count=60 bound=10
 	! long || count=500 bound=1
 	pop alice QUIT >/dev/null
 	clients silence $count $bound "$1" "${2-now}" >&3
@@ -160,7 +160,7 @@ silent_peers() {
 }
 
 @test "a listener serves a login while another address opens and closes a thousand connections a second" {
-	seconds=3 bound=5
+	seconds=3 bound=10
 	! long || seconds=20 bound=0.5
 	start_listener
 	pop alice QUIT >/dev/null

@@ -14,7 +14,7 @@ setup() {
 # answer_after HEADER: sends HEADER, which printf formats, then CAPA and QUIT.
 # Prints the answers.
 answer_after() {
-	{ printf "$1"; printf 'CAPA\r\nQUIT\r\n'; } | wire 3
+	{ printf "$1"; printf 'CAPA\r\nQUIT\r\n'; } | wire 30
 }
 
 # A header of version 2 begins with this signature.
@@ -46,7 +46,7 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 		[[ $output == "+OK"*"+OK bye"* ]] ||
 		    { echo "$header: $output"; return 1; }
 		line="refused peer=${header##*=} reason=\"no login: left\""
-		await 2 'log_lines | grep -F "$line"' ||
+		await 10 'log_lines | grep -F "$line"' ||
 		    { log_lines; return 1; }
 	done
 	log_lacks 'ffff'
@@ -103,7 +103,7 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 }
 
 @test "a PROXY header from an address that is not a proxy's is an unknown command" {
-	run socat -t 3 - TCP6:[::1]:1109 \
+	run socat -t 30 - TCP6:[::1]:1109 \
 	    < <(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\nQUIT\r\n')
 	[[ $output == "+OK"*"-ERR"*"+OK bye"* ]]
 	log_lacks '192.0.2.7'

@@ -70,7 +70,7 @@ gets_mail() {
 		[ "$status" -eq 0 ] && [[ $output == "+OK 2 messages"* ]] ||
 		    { echo "$layer: $output"; return 1; }
 	done
-	run wire 5 < <(printf '%s\r\n' "AUTH GSSAPI =" = QUIT)
+	run wire 30 < <(printf '%s\r\n' "AUTH GSSAPI =" = QUIT)
 	[[ $output == *"+ "*"-ERR [AUTH] not authenticated"*"+OK bye"* ]] ||
 	    { echo "$output"; return 1; }
 }
@@ -91,14 +91,14 @@ gets_mail() {
 			printf 'AUTH GSSAPI\r\n'
 			base64 -w 0 <"$WORLD/token.$token"
 			printf '\r\nQUIT\r\n'
-		} | wire 5 >"$WORLD/answers"
+		} | wire 30 >"$WORLD/answers"
 		[ "$(tr -d '\r' <"$WORLD/answers" | tail -n 2)" = \
 		    "-ERR [AUTH] not authenticated"$'\n'"+OK bye" ] ||
 		    { echo "$token"; cat "$WORLD/answers"; return 1; }
 		log_count 1 \
 		    'refused .*reason="GSSAPI: not a first token of Kerberos"'
 	done
-	run wire 5 < <(printf '%s\r\n' "AUTH GSS-SPNEGO" "AUTH NTLM" \
+	run wire 30 < <(printf '%s\r\n' "AUTH GSS-SPNEGO" "AUTH NTLM" \
 	    "AUTH KERBEROS_V4" QUIT)
 	[ "$(grep -c -F -e '-ERR [AUTH] the only mechanism is GSSAPI' \
 	    <<<"$output")" -eq 3 ]
@@ -213,8 +213,8 @@ gets_mail() {
 	local took=$((SECONDS - begin))
 	grep -q '^+OK 2 410' "$WORLD/answers"
 	log_has 'login peer=127\.9\.8\.7:'
-	# The resolver would wait five seconds for a name server.
-	[ "$took" -lt 5 ] || { echo "$took s"; return 1; }
+	# The resolver would wait thirty seconds for a name server.
+	[ "$took" -lt 20 ] || { echo "$took s"; return 1; }
 	# Check that the false name server records questions at all.
 	timeout 1 getent hosts nowhere.example || true
 	await 5 'grep -aq nowhere "$WORLD/asked"'

@@ -27,7 +27,7 @@ is_refused() {
 # sends_nonsense: sends random bytes.
 sends_nonsense() {
 	local answer
-	answer=$(head -c $((RANDOM % 3000)) /dev/urandom | wire 3 |
+	answer=$(head -c $((RANDOM % 3000)) /dev/urandom | wire 30 |
 	    tr -d '\0') 2>/dev/null
 	[[ $answer != *messages* ]]
 }
@@ -40,15 +40,14 @@ breaks_off() {
 		printf 'USER bob\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'
 	} >"$WORLD/whole"
 	head -c $((RANDOM % ($(stat -c %s "$WORLD/whole") - 2))) \
-	    "$WORLD/whole" | wire 3 >/dev/null
+	    "$WORLD/whole" | wire 30 >/dev/null
 	spool_is bob one two
 }
 
 # is_killed: kills a session that has marked a message.
 is_killed() {
-	pop_login bob && pop_ask "DELE 1" &&
-	    kill -KILL "$(pgrep -o -x kpopd -U bob)" && pop_hear_end &&
-	    pop_close && spool_is bob one two
+	pop_login bob && pop_ask "DELE 1" && pkill -KILL -x kpopd -U bob &&
+	    pop_hear_end && pop_close && spool_is bob one two
 }
 
 # repeats_a_ticket: sends the same bytes of a login twice.
@@ -58,8 +57,8 @@ repeats_a_ticket() {
 		apreq pop/mail.kpopd.test | framed
 		printf 'USER bob\r\nPASS x\r\nQUIT\r\n'
 	} >"$WORLD/again"
-	wire 3 <"$WORLD/again" | grep -aq '^+OK bye' || return
-	refute grep -a '^+OK' < <(wire 3 <"$WORLD/again")
+	wire 30 <"$WORLD/again" | grep -aq '^+OK bye' || return
+	refute grep -a '^+OK' < <(wire 30 <"$WORLD/again")
 }
 
 # start_clients NAME COMMAND …: starts tests/programs/clients.pl with this

@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef __x86_64__
 
@@ -35,6 +36,8 @@
 #define RED_ZONE 128   /* bytes below the stack pointer, reserved by the ABI */
 #define SYSCALL 0x050f /* the instruction "syscall", as a number */
 #define INSTRUCTION 2  /* size of that instruction */
+#define ATTEMPTS 100   /* to meet the process in a system call */
+#define ATTEMPT_US 20000
 
 static pid_t pid;
 static struct user_regs_struct before;
@@ -92,6 +95,33 @@ prepare(char *text)
 	return r;
 }
 
+/*
+ * Attaches to the process while it waits in a system call, and stores its
+ * registers. Tries for a while, because a process may just have returned from a
+ * system call.
+ */
+static void
+attach(void)
+{
+	for (int i = 0; i < ATTEMPTS; i++) {
+		int status;
+		long code;
+
+		if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) == -1 ||
+		    waitpid(pid, &status, 0) == -1 ||
+		    ptrace(PTRACE_GETREGS, pid, NULL, &before) == -1)
+			err(1, "process %d", (int)pid);
+		errno = 0;
+		code = ptrace(PTRACE_PEEKTEXT, pid,
+		    (void *)(uintptr_t)(before.rip - INSTRUCTION), NULL);
+		if (errno == 0 && (code & 0xffff) == SYSCALL)
+			return;
+		ptrace(PTRACE_DETACH, pid, NULL, NULL);
+		usleep(ATTEMPT_US);
+	}
+	errx(1, "process %d is not waiting in a system call", (int)pid);
+}
+
 /* Makes the call and prints its result. Returns 0 if the process has ended. */
 static int
 make_call(char *text)
@@ -124,21 +154,10 @@ make_call(char *text)
 int
 main(int argc, char **argv)
 {
-	int status;
-	long code;
-
 	if (argc < 3)
 		errx(1, "usage: captive PID \"CALL WORD ...\" ...");
 	pid = (pid_t)strtol(argv[1], NULL, 10);
-	if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) == -1 ||
-	    waitpid(pid, &status, 0) == -1 ||
-	    ptrace(PTRACE_GETREGS, pid, NULL, &before) == -1)
-		err(1, "process %s", argv[1]);
-	errno = 0;
-	code = ptrace(PTRACE_PEEKTEXT, pid,
-	    (void *)(uintptr_t)(before.rip - INSTRUCTION), NULL);
-	if (errno != 0 || (code & 0xffff) != SYSCALL)
-		errx(1, "process %s is not waiting in a system call", argv[1]);
+	attach();
 	for (int i = 2; i < argc; i++)
 		if (!make_call(argv[i]))
 			return 0;

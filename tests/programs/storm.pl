@@ -194,7 +194,7 @@ sub slow_down {
 		exec
 		    "strace -q -o /dev/null -e trace=fsync,ftruncate -e inject=fsync,ftruncate:delay_enter=8000 -p $session";
 	}
-	for (1 .. 100) {
+	for (1 .. 1500) {
 		return $tracer
 		    if slurp("/proc/$session/status") =~ /^TracerPid:\s*[1-9]/m;
 		sleep 0.02;
