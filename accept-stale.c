@@ -10,7 +10,6 @@
  */
 #include "config.h"
 
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include <limits.h>
@@ -21,25 +20,20 @@
 #include <unistd.h>
 
 #include "accept-stale.h"
+#include "process.h"
 
 #define DELETED " (deleted)"
 
 bool
-stale_follow(pid_t parent)
-{
-	/*
-	 * Ask for SIGKILL, because SIGTERM would not end a listener that waits
-	 * for a name service. The listener must end at once, because the next
-	 * superserver may try the port only once. Under systemd the parent is
-	 * the first process, which does not end.
-	 */
-	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
-}
-
-bool
 stale_follow_parent(void)
 {
-	return stale_follow(getppid());
+	/*
+	 * SIGTERM would not end a listener that waits for a name service. The
+	 * listener must end at once, because the next superserver may try the
+	 * port only once. Under systemd the parent is the first process, which
+	 * does not end.
+	 */
+	return process_follow(getppid());
 }
 
 /*

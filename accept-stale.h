@@ -2,8 +2,6 @@
 #ifndef ACCEPT_STALE_H
 #define ACCEPT_STALE_H
 
-#include <sys/types.h>
-
 #include <stdbool.h>
 
 /*
@@ -11,12 +9,6 @@
  * parent has ended meanwhile. A child of this process is not killed.
  */
 bool stale_follow_parent(void);
-
-/*
- * Does the same, but returns false if the process `parent` is not the parent
- * any more. A change of the uid undoes it (prctl(2)), so call it afterwards.
- */
-bool stale_follow(pid_t parent);
 
 /*
  * Returns true if this program was replaced since it was started, or a library

@@ -9,7 +9,6 @@
  */
 #include "config.h"
 
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -38,11 +37,8 @@ static void
 become_recovery(const struct session *s, pid_t broker_pid)
 {
 	privsep_leave_broker(&s->user);
-	/* Call prctl after the change of ids, which clears this setting. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
-		fatal("prctl");
-	/* The broker may have been killed before the prctl. */
-	if (getppid() != broker_pid)
+	/* Only now, because a change of the ids undoes it. */
+	if (!process_follow(broker_pid))
 		_exit(RECOVERY_UNREACHABLE);
 }
 

@@ -7,7 +7,6 @@
  */
 #include "config.h"
 
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include <errno.h>
@@ -21,6 +20,7 @@
 
 #include "check-program.h"
 #include "clock.h"
+#include "process.h"
 
 #define STEP_MS 10
 #define NOT_STARTED 127
@@ -61,7 +61,7 @@ program_wait(pid_t child, int64_t until, int *status)
 
 /* Child: becomes the program. */
 static _Noreturn void
-become_program(const char *path, char *const argv[], int output)
+become_program(const char *path, char *const argv[], int output, pid_t parent)
 {
 	static char *const environment[] = {
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/",
@@ -70,9 +70,9 @@ become_program(const char *path, char *const argv[], int output)
 	int null = open("/dev/null", O_RDONLY);
 
 	setsid();
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (null == -1 || chdir("/") == -1 || dup2(null, 0) == -1 ||
-	    dup2(output, 1) == -1 || dup2(output, 2) == -1)
+	if (!process_follow(parent) || null == -1 || chdir("/") == -1 ||
+	    dup2(null, 0) == -1 || dup2(output, 1) == -1 ||
+	    dup2(output, 2) == -1)
 		_exit(NOT_STARTED);
 	closefrom(3);
 	execve(path, argv, environment);
@@ -133,7 +133,7 @@ program_run(const char *const argv[], char output[PROGRAM_OUTPUT])
 	char path[PATH_MAX];
 	int64_t until = clock_ms() + (int64_t)PROGRAM_SECONDS * 1000;
 	int pipe_ends[2], status;
-	pid_t child;
+	pid_t child, parent = getpid();
 
 	*output = '\0';
 	if (!program_find(argv[0], path))
@@ -141,7 +141,7 @@ program_run(const char *const argv[], char output[PROGRAM_OUTPUT])
 	if (pipe2(pipe_ends, O_CLOEXEC) == -1)
 		return strerror(errno);
 	if ((child = fork()) == 0)
-		become_program(path, (char *const *)argv, pipe_ends[1]);
+		become_program(path, (char *const *)argv, pipe_ends[1], parent);
 	close(pipe_ends[1]);
 	if (child != -1)
 		read_output(pipe_ends[0], until, output);

@@ -7,7 +7,6 @@
  */
 #include "config.h"
 
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -212,7 +211,7 @@ conn_add_layer(struct conn *c, const void *argument,
     void (*work)(const void *argument, int fd, int cleartext))
 {
 	int cleartext[2];
-	pid_t pid;
+	pid_t pid, parent = getpid();
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, cleartext) == -1)
 		err(EXIT_REFUSED, "socketpair");
@@ -223,8 +222,8 @@ conn_add_layer(struct conn *c, const void *argument,
 		 * End this process when kpopc ends. Otherwise it would run as
 		 * long as the server keeps the connection open.
 		 */
-		if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
-			err(EXIT_REFUSED, "prctl");
+		if (!process_follow(parent))
+			_exit(EXIT_REFUSED);
 		close(cleartext[0]);
 		work(argument, c->fd, cleartext[1]);
 		_exit(EXIT_BROKEN);

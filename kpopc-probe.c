@@ -9,7 +9,6 @@
  */
 #include "config.h"
 
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -103,23 +102,27 @@ supervise(const struct options *o, pid_t pid, int fd)
 	return report_obstacle(first_message(text));
 }
 
-/* Makes this process end with its parent, print nothing and read nothing. */
+/*
+ * Makes this process end with its parent, the supervisor, print nothing and
+ * read nothing.
+ */
 static void
-obey_supervisor(int errors)
+obey_supervisor(pid_t supervisor, int errors)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || null == -1 ||
-	    dup2(errors, STDERR_FILENO) == -1 ||
+	if (null == -1 || dup2(errors, STDERR_FILENO) == -1 ||
 	    dup2(null, STDIN_FILENO) == -1 || dup2(null, STDOUT_FILENO) == -1)
 		err(EXIT_REFUSED, "cannot begin");
+	if (!process_follow(supervisor))
+		exit(EXIT_REFUSED);
 }
 
 void
 probe_start(const struct options *o)
 {
 	int errors[2];
-	pid_t pid;
+	pid_t pid, supervisor = getpid();
 
 	report_begin();
 	if (pipe2(errors, O_CLOEXEC) == -1 || (pid = fork()) == -1)
@@ -128,7 +131,7 @@ probe_start(const struct options *o)
 		close(errors[1]);
 		exit(supervise(o, pid, errors[0]));
 	}
-	obey_supervisor(errors[1]);
+	obey_supervisor(supervisor, errors[1]);
 	close(errors[0]);
 	close(errors[1]);
 }

@@ -9,7 +9,6 @@
 #include "config.h"
 
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -32,16 +31,6 @@
 
 #define STAND_IN_SECONDS 60 /* for a program that gets no session */
 #define REASON_MOST 480     /* bytes; a line of POP3 has at most 512 */
-
-/* Makes this process end when its parent ends. */
-static void
-end_with(pid_t parent)
-{
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
-		err(EXIT_REFUSED, "prctl");
-	if (getppid() != parent)
-		exit(EXIT_REFUSED);
-}
 
 /* Makes the progress shared with the processes that will be started. */
 static void
@@ -72,7 +61,8 @@ start_local_session(const struct options *o,
 	if ((pid = fork()) == -1)
 		err(EXIT_REFUSED, "fork");
 	if (pid == 0) {
-		end_with(parent);
+		if (!process_follow(parent))
+			exit(EXIT_REFUSED);
 		if (dup2(ends[1], STDERR_FILENO) == -1)
 			_exit(EXIT_REFUSED);
 		close(ends[0]);
@@ -195,7 +185,8 @@ serve_program(int fd, pid_t parent, const struct options *o,
 	int errors, status;
 	pid_t session;
 
-	end_with(parent);
+	if (!process_follow(parent))
+		exit(EXIT_REFUSED);
 	if (dup2(fd, STDIN_FILENO) == -1 || dup2(fd, STDOUT_FILENO) == -1)
 		err(EXIT_REFUSED, "dup2");
 	close(fd);

@@ -33,13 +33,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "accept-stale.h"
 #include "keep-serve.h"
 #include "layer.h"
 #include "load-tls.h"
 #include "log.h"
 #include "options.h"
 #include "privsep.h"
+#include "process.h"
 #include "relay-tls.h"
 #include "sandbox.h"
 #include "warm-tls.h"
@@ -287,7 +287,7 @@ keep(SSL_CTX *context, const struct keep_setup *setup, char **arguments,
 	if (find_tls_user(user, &account) == -1 || !keep_begin(state))
 		return 1;
 	privsep_jail_keeper(state, "tls", &account);
-	if (parent != 0 && !stale_follow(parent))
+	if (parent != 0 && !process_follow(parent))
 		return 0;
 	warm_tls(context);
 	keep_listen();

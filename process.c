@@ -1,11 +1,12 @@
 /*
- * Waits for child processes, replaces standard descriptors by /dev/null, and
- * closes descriptors.
+ * Waits for child processes, follows a parent, replaces standard descriptors by
+ * /dev/null, and closes descriptors.
  *
  * Runs in every process.
  */
 #include "config.h"
 
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -31,6 +32,13 @@ process_wait(pid_t pid, int *status, int options)
 		ended = waitpid(pid, status, options);
 	while (ended == -1 && errno == EINTR);
 	return ended == -1 ? -1 : 0;
+}
+
+bool
+process_follow(pid_t parent)
+{
+	/* The parent may have ended before the prctl. */
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
 }
 
 int

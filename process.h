@@ -4,11 +4,21 @@
 
 #include <sys/types.h>
 
+#include <stdbool.h>
+
 /*
  * Waits for the child pid. The arguments are those of waitpid(2). If a signal
  * interrupts the wait, waits again. Returns 0, or -1 with errno.
  */
 int process_wait(pid_t pid, int *status, int options);
+
+/*
+ * Lets the kernel kill this process with SIGKILL when its parent ends. Returns
+ * false if that cannot be, or if the process `parent` is not the parent any
+ * more. A child of this process is not killed. A change of the uid undoes it
+ * (prctl(2)), so call it afterwards.
+ */
+bool process_follow(pid_t parent);
 
 /*
  * Runs act(argument) in a child, because it may wait for a file system. Returns
