@@ -355,13 +355,33 @@ tls_open() {
 	pop_ask "PASS x" '^\+OK 2 messages'
 }
 
+# tls_open_kept PID: opens a session with TLS that the kept kpopd-tls with this
+# pid in the container serves. On a busy machine its answer to the monitor may
+# come too late, so tries five times.
+tls_open_kept() {
+	local try
+	for try in {1..5}; do
+		tls_open
+		! await 5 "[ \"\$(children_of $1)\" = 2 ]" || return 0
+		pop_ask QUIT
+		pop_close
+	done
+	return 1
+}
+
+# tls_is_good: returns true if the journal has no failure but an answer of the
+# kept kpopd-tls that came too late.
+tls_is_good() {
+	journal | grep -v 'what="asking the kept kpopd-tls"' |
+	    refute grep -E '^(failed|sandbox|fatal)'
+}
+
 @test "kpopd-tls.service does TLS for kpopd-each.socket, its end leaves the sessions, and it starts again after a new certificate" {
 	serve kpopd-each.socket "${tls[@]}"
 	inside systemctl start kpopd-tls.service
 	fill_spool one two
 	await 20 tls_is_kept
-	tls_open
-	await 5 '[ "$(children_of "$(keeper_pid)")" = 2 ]'
+	tls_open_kept "$(keeper_pid)"
 	inside systemctl stop kpopd-tls.service
 	pop_ask STAT '^\+OK 2 '
 	pop_ask QUIT
@@ -380,10 +400,9 @@ tls_open() {
 	pop_ask QUIT
 	pop_close
 	await 20 '[ "$(keeper_pid)" != "$first" ] && tls_is_kept'
-	tls_open
-	await 5 '[ "$(children_of "$(keeper_pid)")" = 2 ]'
+	tls_open_kept "$(keeper_pid)"
 	pop_ask QUIT
-	journal | refute grep -E '^(failed|sandbox|fatal)'
+	tls_is_good
 }
 
 @test "kpopd.service keeps a kpopd-tls of its own, which does TLS for its connections" {
@@ -396,10 +415,9 @@ tls_open() {
 	pop_close
 	await 20 'own=$(inside pgrep -x kpopd-tls -P "$(main_pid)") &&
 	    [ "$(children_of "$own")" = 1 ]'
-	tls_open
-	await 5 '[ "$(children_of "$own")" = 2 ]'
+	tls_open_kept "$own"
 	pop_ask QUIT
-	journal | refute grep -E '^(failed|sandbox|fatal)'
+	tls_is_good
 }
 
 # failed_starts: prints a line for each attempt of kpopd-tls to read the
@@ -694,15 +712,16 @@ check_says() {
 }
 
 # check_mends PATTERN: runs kpopd --check in the container, and the remedy of
-# the line that matches the pattern. Returns true if another check has no such
-# line.
+# the line that matches the pattern. A remedy may only send a signal, so waits
+# until a check has no such line.
 check_mends() {
+	local gone=$1
 	check_says "$1"
 	remedy=$(grep -aE -m 1 -- "^$1" <<<"$checked")
 	remedy=${remedy#*. Remedy: }
 	inside bash -c "$remedy" 3>&-
-	check_says 'ok +sandbox'
-	refute grep -aE -- "^$1" <<<"$checked"
+	await 1 'check_says "ok +sandbox" &&
+	    refute grep -aE -- "^$gone" <<<"$checked"'
 }
 
 # is_content: returns true if the last check has nothing to say about the
@@ -865,13 +884,13 @@ the_journal() {
 
 @test "kpopd-recover.service tries again if it could not finish" {
 	serve kpopd.socket
-	drop_in kpopd-recover.service "[Service]" RestartSec=1
+	drop_in kpopd-recover.service "[Service]" RestartSec=10
 	inside systemctl stop kpopd-recover.service
 	forget_starts
 	obstruct options
 	refute inside systemctl start kpopd-recover.service
 	mend options
-	await 10 'inside systemctl is-active -q kpopd-recover.service'
+	await 60 'inside systemctl is-active -q kpopd-recover.service'
 }
 
 # of_alice COMMAND ...: runs the command in the container as alice, with her
