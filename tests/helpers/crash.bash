@@ -4,17 +4,19 @@
 # attach PID STRACE-OPTION ...: attaches strace to the process. Sets $tracer to
 # strace's pid.
 attach() {
-	local pid=$1 status
+	local pid=$1 says="$WORLD/strace.err.$1"
 	shift
-	strace -q -p "$pid" "$@" 2>"$WORLD/strace.err" 3>&- &
+	rm -f "$says"
+	strace -p "$pid" "$@" 2>"$says" 3>&- &
 	tracer=$!
 	for _ in $(seq 1000); do
 		# If the process was killed at once, that is not an error.
-		status=$(cat "/proc/$pid/status" 2>/dev/null) || return 0
-		[[ ! $status =~ TracerPid:[[:space:]]+[1-9] ]] || return 0
+		[ -e "/proc/$pid" ] || return 0
+		# strace has interrupted the process when it says this.
+		! grep -q "$pid attached" "$says" 2>/dev/null || return 0
 		sleep 0.005
 	done
-	cat "$WORLD/strace.err" >&2
+	cat "$says" >&2
 	return 1
 }
 
