@@ -257,6 +257,7 @@ removes_as() {
 # through_proxy HEADER: logs in with alice's ticket through a proxy that sends
 # this header.
 through_proxy() {
+	await 5 '! ss -Hltn sport = 2110 | grep -q .'
 	perl "$BATS_TEST_DIRNAME/programs/prefix-once.pl" 2110 "$1"$'\r\n' now \
 	    3>&- &
 	await 5 'ss -Hltn sport = 2110 | grep -q .'

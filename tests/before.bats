@@ -227,7 +227,7 @@ keytab_has_pop3() {
 		printf "$header"
 		await 5 'pgrep -x kpopd-tls >/dev/null'
 		printf "${header/.7/.66}"
-	} | wire 5 >/dev/null || true
+	} | wire 30 >/dev/null || true
 	log_lacks '192\.0\.2\.66'
 }
 
@@ -248,16 +248,16 @@ keytab_has_pop3() {
 
 # bats test_tags=attack:1-18
 @test "a pre-auth process that floods the monitor is killed at the deadline, and others are served meanwhile" {
-	serve -t 4
+	serve -t 10
 	pop_open
 	pop_hear '^\+OK'
 	preauth=$(child_pid)
-	timeout 20 "$KPOPD_BUILD/tests/programs/preauth-standin" "$preauth" \
+	timeout 40 "$KPOPD_BUILD/tests/programs/preauth-standin" "$preauth" \
 	    line failed "what=flood" 100000000 3>&- 2>/dev/null &
 	flooder=$!
 	run pop alice QUIT
 	[[ $output == *"messages left"* ]]
-	await 8 "! kill -0 $preauth 2>/dev/null"
+	await 20 "! kill -0 $preauth 2>/dev/null"
 	kill $flooder 2>/dev/null || true
 	[ "$(log_lines | grep -c 'what=flood')" -le 102 ]
 }

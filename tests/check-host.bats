@@ -993,7 +993,7 @@ is_mended() {
 @test "kpopd --check that xinetd starts serves no client and logs that, but does not send it" {
 	server_stop
 	start_bare --check
-	run wire 3 </dev/null
+	run wire 30 </dev/null
 	[[ $output == "-ERR [SYS/TEMP] "* && $output != *check* ]]
 	log_has 'fatal .*error="--check serves no client"'
 }

@@ -124,16 +124,16 @@ take_port() {
 }
 
 # mended PATTERN: checks, runs the remedy of the line that matches the pattern,
-# and checks that another check has no such line.
+# and checks that another check has no such line. A remedy may only send a
+# signal, so waits until the line is gone.
 mended() {
-	local remedy
+	local remedy gone=$1
 	check
 	says "$1"
 	remedy=$(grep -aE -m 1 -- "^$1" <<<"$checked")
 	echo "${remedy#*. Remedy: }"
 	bash -c "${remedy#*. Remedy: }" 3>&- >/dev/null
-	check
-	says_not "$1"
+	await 1 'check && says_not "$gone"'
 }
 
 # serves_again: returns true if the xinetd that a remedy has started listens for

@@ -399,15 +399,20 @@ hang_up() {
 	read -r -u "$first" line
 	[[ $line == "+OK "* ]]
 	listener=$(pgrep -o -x kpopd)
-	# The second one within a second waits for its turn.
-	exec {second}<>/dev/tcp/127.0.0.1/1109
+	# The other ones within a second wait for their turn.
+	for n in {1..5}; do
+		exec {held[n]}<>/dev/tcp/127.0.0.1/1109
+	done
 	await 5 "[ \$(ls -l /proc/$listener/fd | grep -c socket:) -ge 3 ]"
 	conf pop3
 	kill -HUP "$listener"
-	read -r -t 10 -u "$second" line
-	[[ $line == "+OK "* ]]
-	await 5 "! kill -0 $listener 2>/dev/null"
-	exec {first}>&- {second}>&-
+	for n in {1..5}; do
+		read -r -t 30 -u "${held[n]}" line
+		[[ $line == "+OK "* ]]
+	done
+	await 20 "! kill -0 $listener 2>/dev/null"
+	exec {first}>&-
+	for n in {1..5}; do exec {held[n]}>&-; done
 }
 
 @test "kpopd --recover reads the file: it looks into the state directory that the file names" {

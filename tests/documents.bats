@@ -67,6 +67,12 @@ as_alice() {
 	    bash -ec "cd; $commands" </dev/null
 }
 
+# journal_has PATTERN: waits up to twenty seconds until kpopd has logged a line
+# that matches the pattern (basic).
+journal_has() {
+	await 20 "inside journalctl -q -t kpopd -o cat | grep -q '$1'"
+}
+
 # as_kadmin: runs lines of kadmin -q, here, where the KDC's database is. Keytabs
 # are those of the container.
 as_kadmin() {
@@ -104,7 +110,7 @@ fetch() {
 	    { echo "$output"; return 1; }
 	# The mail is still there.
 	grep -q '^Subject: two' "$root/var/mail/alice"
-	inside journalctl -t kpopd -o cat | grep '^login .*layer=tls'
+	journal_has '^login .*layer=tls'
 }
 
 @test "the commands of README.md lead to fetched mail with xinetd" {
@@ -139,8 +145,7 @@ fetch() {
 	# Each message has the line that begins it in an mbox.
 	[ "$(grep -c '^From ' "$root/home/alice/mbox")" -eq 2 ]
 	[ ! -s "$root/var/mail/alice" ]
-	inside journalctl -t kpopd -o cat |
-	    grep '^login .*principal=alice/cron@KPOPD.TEST .*by=k5login'
+	journal_has '^login .*principal=alice/cron@KPOPD.TEST .*by=k5login'
 }
 
 @test "the commands of docs/ADMIN.md work: another name, new keys, the log, recovery" {
@@ -161,6 +166,7 @@ fetch() {
 	    kpopc mail.kpopd.test | grep '^+OK 2 '
 	printf '%s\r\n' "USER bob" "PASS x" QUIT |
 	    kpopc mail.kpopd.test || true
+	journal_has '^refused .*user=bob'
 	# Some hosts have the log in a file.
 	inside sh -c 'journalctl -q -t kpopd >/var/log/mail.log'
 	[ "$(block docs/ADMIN.md "journalctl -t kpopd" | as_root |
@@ -250,7 +256,8 @@ fetchmail_with() {
 	block docs/CLIENTS.md 'kpop 1109/tcp' >>"$root/etc/services"
 	echo 'poll HOST proto KPOP auth kerberos_v5 user alice' |
 	    fetchmail_with
-	inside journalctl -t kpopd -o cat | tail -n 3 | grep 'layer=tls'
+	await 20 'inside journalctl -t kpopd -o cat | tail -n 3 |
+	    grep "layer=tls"'
 	# The container has no terminals, so mutt runs outside.
 	realm_login alice
 	install -o alice -m 600 "$WORLD/ccache" /home/alice/ccache
@@ -369,8 +376,7 @@ fetchmail_with() {
 	inside systemctl reload-or-restart kpopd.service
 	with_ticket <<<'kpopc -4 mail.kpopd.test <dialogue || :' |
 	    refute grep '^+OK . messages'
-	inside journalctl -t kpopd -o cat |
-	    grep 'refused .*reason="PROXY header: missing"'
+	journal_has 'refused .*reason="PROXY header: missing"'
 	with_ticket <<<'kpopc -6 mail.kpopd.test <dialogue' |
 	    grep '^+OK 2 messages'
 }

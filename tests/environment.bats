@@ -239,7 +239,7 @@ signals_work() {
 
 # bats test_tags=catalogue:84-1
 @test "kpopd works as usual although its caller ignores all signals, SIGCHLD, SIGPIPE and SIGALRM too" {
-	server_under "$(inherit ignored)" -t 2:600
+	server_under "$(inherit ignored)" -t 10:600
 	is_usual
 	session_is_clean
 	signals_work
@@ -247,7 +247,7 @@ signals_work() {
 
 # bats test_tags=catalogue:84-2
 @test "kpopd works as usual although its caller blocks all signals, SIGCHLD, SIGPIPE and SIGALRM too" {
-	server_under "$(inherit blocked)" -t 2:600
+	server_under "$(inherit blocked)" -t 10:600
 	is_usual
 	session_is_clean
 	signals_work

@@ -6,6 +6,9 @@
 load helpers/all
 load helpers/points
 
+# The sweeps take several minutes on a busy machine.
+[ -z "${BATS_TEST_TIMEOUT-}" ] || BATS_TEST_TIMEOUT=900
+
 setup() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	begin_test

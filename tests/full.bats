@@ -209,11 +209,11 @@ sweep() {
 	leave 0
 	forget_index
 	: >/var/mail/alice.lock
-	pop_patience=15 pop_open
+	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
 	pop_hear '^\+OK'
 	pop_hear '^\+OK'
-	pop_patience=15 pop_hear '^-ERR \[IN-USE\]'
+	pop_patience=60 pop_hear '^-ERR \[IN-USE\]'
 	pop_hear_end
 	[ -e /var/mail/alice.lock ]
 	touch -d '-6 minutes' /var/mail/alice.lock
@@ -230,6 +230,7 @@ sweep() {
 		use_small_for state
 		each_scene use_all_inodes
 		make_room
+		await 20 '! pgrep -x kpopd >/dev/null'
 		umount "$state/users" "$small"
 		mounted=()
 	done

@@ -210,7 +210,7 @@ gsstalk() {
 	gsstalk 4 65536 well
 	rm -f "$state/preauth/krb5.conf"
 	mkdir "$state/preauth/krb5.conf"
-	run wire 5 < <(printf 'AUTH GSSAPI\r\nQUIT\r\n')
+	run wire 30 < <(printf 'AUTH GSSAPI\r\nQUIT\r\n')
 	rmdir "$state/preauth/krb5.conf"
 	[[ $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]] ||
 	    { echo "$output"; return 1; }
@@ -231,7 +231,7 @@ gsstalk() {
 	    --connect-to mail.kpopd.test:110:127.0.0.1:2113 \
 	    pop3://mail.kpopd.test:110/1
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
-	run wire 5 <"$WORLD/recorded"
+	run wire 30 <"$WORLD/recorded"
 	[[ $output == *"-ERR [AUTH] not authenticated"* &&
 	    $output != *"+OK 2 messages"* ]]
 	log_has 'refused .*reason="GSSAPI" error="Request is a replay"'

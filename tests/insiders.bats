@@ -81,13 +81,13 @@ forge_sigsys() {
 # bats test_tags=attack:7-2
 @test "a monitor kills the pre-auth process at the login deadline although log lines arrive without end" {
 	server_stop
-	server_start -t 2
+	server_start -t 10
 	pop_open
 	pop_hear '^\+OK'
 	monitor=$(monitor_pid)
 	kill -STOP "$(child_pid)"
 	flood_channel "$(child_pid)"
-	await 6 "! kill -0 $monitor 2>/dev/null"
+	await 20 "! kill -0 $monitor 2>/dev/null"
 	log_has 'refused .*reason="login deadline, pre-auth process killed"$'
 }
 
@@ -314,7 +314,7 @@ begin_asking() {
 	mbox one | store bob
 	spool_keep
 	server_stop
-	server_start -t 2
+	server_start -t 8
 	other=/home/bob-k5login
 	printf 'bob@KPOPD.TEST\n' >$other
 	chown bob $other
@@ -489,8 +489,11 @@ pidfd_getfd_of() {
 	mbox one | store alice
 	pop_login_locking alice
 	monitor=$(monitor_pid)
+	# The monitor may still have the pre-auth process and the directory of
+	# the user's state.
+	await 10 '[ "$(others "$monitor")" -eq 3 ] &&
+	    [ "$(pgrep -cx kpopd -P "$monitor")" -eq 2 ]'
 	fds "$monitor"
-	[ "$(others "$monitor")" -eq 3 ]
 	[ "$(fds "$monitor" | grep -c ' /dev/null$')" -eq 3 ]
 	before=$(sockets "$monitor")
 	standin "$(broker_pid)" descriptors 1

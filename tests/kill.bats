@@ -103,7 +103,9 @@ begin_recovery() {
 	pop_say "USER alice"
 	pop_say "PASS x"
 	log_has 'login '
-	session=$(child_pid) monitor=$(monitor_pid)
+	monitor=$(monitor_pid)
+	# The pre-auth process may still have the client's connection.
+	session=$(pgrep -o -u alice -x kpopd -P "$monitor")
 	hold_broker
 }
 

@@ -285,11 +285,11 @@ play_dialogues() {
 }
 
 @test "kpopd closes the connection at the login deadline if a command lacks its line end, as Evolution's UTF8 does" {
-	server_start -t 3
+	server_start -t 10
 	pop_open
 	pop_hear '^\+OK'
 	printf UTF8 >&"$pop_out"
-	pop_hear_end 6
+	pop_hear_end 30
 	log_has 'refused .*reason="no login: idle"'
 	spool_is alice one two
 }

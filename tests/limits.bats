@@ -19,8 +19,8 @@ setup() {
 # read the answers. Fails if all processes of kpopd together use more than $most
 # KiB.
 hostile() {
-	await 10 'no_kpopd'
 	clients hostile "$1" "$most" "$2" >&3
+	await 10 'no_kpopd'
 }
 
 # after_stls: prints STLS, and waits until kpopd-tls waits for input. Then
@@ -52,7 +52,7 @@ bytes() {
 
 # bats test_tags=promise:5
 @test "all processes of a KPOP connection use at most 16 MiB before the login, whatever the client sends" {
-	server_start -t 3 -x 127.0.0.9
+	server_start -t 30 -x 127.0.0.9
 	hostile "a length of 4 GiB" '\x00' < <(u32 4294967295)
 	hostile "a length of 2 GiB - 1" '\xff' < <(u32 2147483647)
 	hostile "versions, then 4 GiB" '\x00' < <(versions; u32 4294967295)
@@ -76,9 +76,10 @@ bytes() {
 # bats test_tags=promise:5
 @test "all processes of a POP3 connection use at most 16 MiB before the login, also by GSSAPI or STLS" {
 	tls_make
-	server_start -p -t 3 $(tls_options)
+	server_start -p -t 30 $(tls_options)
 	pop_open -p
 	pop_close
+	await 10 'no_kpopd'
 	hostile "an endless line" 'x' </dev/null
 	hostile "endless CAPA, nothing read" 'CAPA\r\n' </dev/null
 	hostile "endless AUTH" 'AUTH GSSAPI\r\n' </dev/null
@@ -97,13 +98,14 @@ bytes() {
 
 @test "all processes of a connection use at most 16 MiB with TLS from the first byte, in the handshake and after it" {
 	tls_make
-	server_start -p -T immediate -t 3 $(tls_options)
+	server_start -p -T immediate -t 30 $(tls_options)
 	s_client </dev/null >/dev/null || true
+	await 10 'no_kpopd'
 	hostile "a record of 16 KiB" '\x00' < <(bytes 1603014000)
 	hostile "a hello of 16 MiB" '\x16\x03\x01\x40\x00\x01\xff\xff\xff' \
 	    < <(bytes 160301400001ffffff)
 	# After the handshake socat sends one endless line.
-	timeout 4 socat "SYSTEM:tr '\\\\0' x </dev/zero" \
+	timeout 60 socat "SYSTEM:tr '\\\\0' x </dev/zero" \
 	    "OPENSSL:127.0.0.1:1109,verify=0" >/dev/null 2>&1 3>&- &
 	sender=$!
 	await 5 'jailed_in tls | grep -q .'

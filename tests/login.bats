@@ -171,8 +171,7 @@ refuses() {
 	chown bob /home/bob/.k5login
 	ln -s /home/bob/.k5login /home/alice/.k5login
 	refuses alice
-	[ "$(log_lines |
-	    grep -c 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST ')" -eq 3 ]
+	log_count 3 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST '
 	log_lacks 'login peer'
 	spool_kept
 }
@@ -315,7 +314,7 @@ default_is() {
 # bats test_tags=catalogue:77-1,promise:8
 @test "a FIFO as .k5login delays a login until the login deadline and no longer" {
 	server_stop
-	server_start -t 2
+	server_start -t 8
 	mbox one | store alice
 	spool_mark
 	mkfifo /home/alice/.k5login
@@ -326,7 +325,7 @@ default_is() {
 	took=$((SECONDS - begin))
 	log_has 'refused .*reason="login deadline, session killed"'
 	log_lacks 'login peer'
-	[ $took -lt 6 ]
+	[ $took -lt 25 ]
 	# The client has received the greeting and the answer to USER.
 	[[ $(grep -c '^+OK' <<<"$output") -eq 2 && $output != *messages* ]]
 	spool_kept

@@ -345,8 +345,8 @@ ends_after() {
 	    '$_ = "+OK\r\n" . "X\r\n" x 1000 if $c eq "CAPA"'
 	fails 3 'UIDL: the mailbox has too many messages: 1000001 .*' \
 	    'if ($c eq "UIDL") { print "+OK\r\n"; print "$_ i$_\r\n" for 1 .. 1000001 }'
-	fails 3 'TOP 2: the server sent nothing for 1 s' \
-	    'sleep 60 if $c eq "TOP 2 0"' -t 1
+	fails 3 'TOP 2: the server sent nothing for 8 s' \
+	    'sleep 60 if $c eq "TOP 2 0"' -t 8
 	fails 1 'the server did not finish the exchange in time' \
 	    'sleep 20 if $c =~ /^PASS/' -t 1 -l alice \
 	    --password-file "$WORLD/password"

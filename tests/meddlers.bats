@@ -126,9 +126,8 @@ ends_with() {
 # bats test_tags=attack:2-1,attack:2-2,attack:2-3,attack:2-4
 @test "kpopd-tls refuses a malformed TLS handshake at once, or at the login deadline if it never ends" {
 	server_start -T immediate -t 3 $(tls_options)
-	certificates=$(openssl s_client -connect 127.0.0.1:1109 </dev/null \
-	    2>&1 | grep -c 'BEGIN CERTIFICATE')
-	[ "$certificates" -ge 1 ]
+	await 20 'openssl s_client -connect 127.0.0.1:1109 </dev/null 2>&1 |
+	    grep "BEGIN CERTIFICATE"'
 	# Each value is a Perl expression.
 	local -A hellos=(
 		[sslv2]='"\x80\x2e\1\0\2\0\x15\0\0\0\x10" . "x" x 100'
@@ -360,21 +359,21 @@ pop_as_bob() {
 		# false_tls rewrites the file in place, because the file's inode
 		# is mounted.
 		false_tls $name
-		server_start -p -t 2:20 $(tls_options)
+		server_start -p -t 8:20 $(tls_options)
 		log_mark
 		# The client sends nothing for longer than the login deadline.
-		wire 10 < <(printf 'STLS\r\n'; sleep 8) >"$WORLD/answers" 2>&1 \
-		    3>&- &
+		wire 20 < <(printf 'STLS\r\n'; sleep 14) \
+		    >"$WORLD/answers" 2>&1 3>&- &
 		silent=$!
 		begin=$(date +%s%N)
 		run pop_as_bob
 		spent=$((($(date +%s%N) - begin) / 1000000))
-		[[ $output == *"+OK bye, 1 "* && $spent -lt 3000 ]] ||
+		[[ $output == *"+OK bye, 1 "* && $spent -lt 7000 ]] ||
 		    { echo "$name: $spent ms: $output"; return 1; }
-		await 9 'no_kpopd && ! pgrep -x "kpopc|false.*" >/dev/null' ||
+		await 20 'no_kpopd && ! pgrep -x "kpopc|false.*" >/dev/null' ||
 		    { echo "$name"; log_lines; return 1; }
 		kill "$silent" || :
-		[ "$(log_lines | grep -c ' login ')" -eq 1 ]
+		log_count 1 ' login '
 		[ "$(log_lines | wc -l)" -lt 120 ]
 		case $name in
 		flood)

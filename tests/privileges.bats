@@ -83,8 +83,8 @@ no_kpopd() {
 	pop_open
 	pop_hear '^\+OK'
 	pid=$(monitor_pid)
-	fds "$pid"
-	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
+	# The monitor may not have closed its child's ends yet.
+	await 10 '[ "$(sockets "$pid")" -eq 4 ]' || { fds "$pid"; return 1; }
 	[ "$(fds "$pid" | grep -vc socket:)" -eq 1 ]
 }
 
@@ -122,7 +122,7 @@ no_kpopd() {
 	# The broker has the channels to session and monitor. The monitor has
 	# the channels to both, and syslog. Neither has the connection.
 	await 5 '[ "$(sockets "$(broker_pid)")" -eq 2 ]'
-	[ "$(sockets "$(monitor_pid)")" -eq 3 ]
+	await 10 '[ "$(sockets "$(monitor_pid)")" -eq 3 ]'
 	[ "$(field "$(monitor_pid)" Uid)" = "0 0 0 0" ]
 	[ "$(stat -c '%U %a' "$state/users/$uid")" = "alice 700" ]
 }

@@ -70,10 +70,10 @@ probe_carol() {
 # more than a second for the phases before.
 hangs() {
 	local limit
-	for limit in 1 5; do
+	for limit in 1 5 15; do
 		probe_carol CRITICAL "$1: not done after $limit s, from .*" \
 		    -t "$limit" "${@:2}" || continue
-		await 2 '! pgrep -x kpopc >/dev/null'
+		await 10 '! pgrep -x kpopc >/dev/null'
 		return
 	done
 	return 1
@@ -174,15 +174,15 @@ bytes() {
 }
 
 @test "the times of kpopc --probe have no delay of its own" {
-	local try phase times=
-	for try in {1..5}; do
+	local fast=' stat=0\.0[0-2].* quit=0\.0[0-2]'
+	# With delayed acknowledgments each command takes 40 ms more. A busy
+	# machine delays some.
+	for _ in {1..50}; do
 		probe_carol OK '.*' mail.kpopd.test
-		times+=" $output"
+		[[ ! $output =~ $fast ]] || return 0
 	done
-	# With delayed acknowledgments each command takes 40 ms more.
-	for phase in stat quit; do
-		grep -E " $phase=0\.0[0-2]" <<<"$times"
-	done
+	echo "$output"
+	return 1
 }
 
 @test "kpopc --probe reports wrong usage as UNKNOWN, and kpopc refuses the options of a probe without it" {
@@ -440,14 +440,15 @@ example() {
 	example "On the server:" | sh -e
 	example "For Nagios" | tr -d '\n' |
 	    sed -e 's/.*command_line//' -e 's/\\ / /g' -e 's/}$//' \
-		-e 's/\$HOSTNAME\$/mail.kpopd.test/' >"$WORLD/nagios"
+		-e 's/\$HOSTNAME\$/mail.kpopd.test/' \
+		-e 's/-w 2 -c 5/-w 60 -c 90/' >"$WORLD/nagios"
 	chmod 644 "$WORLD/nagios"
 	run su nagios -s /bin/sh -c \
 	    "export SSL_CERT_FILE=$WORLD/tls/ca.pem; . $WORLD/nagios"
 	echo "$output"
 	[ "$status" -eq 0 ]
 	[[ $output == "KPOP OK - 0 messages, 0 bytes, login as watch, from "* ]]
-	[[ $output == *" | time="*"s;2;5;0 "*" tls="* ]]
+	[[ $output == *" | time="*"s;60;90;0 "*" tls="* ]]
 	# From cron it prints nothing, unless it fails.
 	cd "$WORLD/home/root"
 	cp /etc/nagios/kpop.keytab .

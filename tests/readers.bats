@@ -242,7 +242,7 @@ retr_or_err() {
 		    -e inject=ftruncate:signal=STOP:when=1
 		reader_finishes "$name"
 		await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
-		pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
+		pop_patience=60 pop_ask QUIT '^-ERR \[IN-USE\]'
 		pop_hear_end
 		kill "$tracer"
 		wait "$tracer" 2>/dev/null || true

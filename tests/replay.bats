@@ -199,7 +199,7 @@ show_gssapi() {
 		if [ $round -gt 1 ]; then rm -f "$cache"; fi
 		# The AP-REQ must be younger than a new cache, which refuses
 		# older ones.
-		apreq -o 2 $service >"$WORLD/one"
+		apreq -o 60 $service >"$WORLD/one"
 		{
 			versions
 			framed <"$WORLD/one"
@@ -326,8 +326,6 @@ next_login_works() {
 @test "a compromised pre-auth process cannot open, truncate, remove or chmod the replay cache" {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "there is no filter in a build with sanitizers"
-	server_stop
-	server_start -t 4
 	pop_open
 	pop_hear '^\+OK'
 	preauth=$(child_pid) size=$(stat -c %s "$cache")
@@ -418,7 +416,7 @@ two_hosts_end() {
 # show_both MODE COUNT: shows COUNT AP-REQs to both hosts. Prints what
 # tests/programs/replay-hosts.py counts.
 show_both() {
-	apreq -o 2 -n "$2" $service >"$WORLD/both"
+	apreq -o 60 -n "$2" $service >"$WORLD/both"
 	python3 "$BATS_TEST_DIRNAME/programs/replay-hosts.py" "$WORLD/both" \
 	    "$1" 127.0.0.1:1109 127.0.0.2:1109
 }

@@ -166,6 +166,7 @@ server_has() {
 	server_start -m mbox:/srv/spool/%u -l fcntl
 	pop_login alice
 	pop_ask "DELE 2"
+	await 5 '! pgrep -u kpopd -x kpopd >/dev/null'
 	first_session=$(pgrep -xc kpopd)
 	touch "$WORLD/lost"
 	# The later session and its recovery stop after they have written the

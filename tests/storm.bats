@@ -26,6 +26,6 @@ load helpers/storm
 	if long; then
 		points_are_good storm 100
 	else
-		points_are_good storm 21
+		points_are_good storm 8
 	fi
 }

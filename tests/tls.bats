@@ -182,7 +182,7 @@ renegotiate() {
 			printf \
 			    "\\x15\\x03\\x03\\x00\\x02\\x02\\x$(printf %x \
 				"$alert")"
-		} | wire 3 >/dev/null
+		} | wire 30 >/dev/null
 		log_has "kpopd\\[[0-9]+\\]: refused peer=127\\.0\\.0\\.1:[0-9]+ reason=\"$name\"" || { echo "$alert $name"; return 1; }
 		log_lacks 'refused .*certificate.*error='
 	done <<-'END'
@@ -211,10 +211,10 @@ renegotiate() {
 	exec {peer}>&-
 	kill -CONT $tls
 	log_has 'refused .*reason="the client does not take the certificate: unknown_ca"$'
-	printf 'CAPA\r\nQUIT\r\n' | wire 3 >/dev/null
+	printf 'CAPA\r\nQUIT\r\n' | wire 30 >/dev/null
 	log_has 'refused .*reason="cleartext, not TLS"$'
 	log_mark
-	printf 'GET / HTTP/1.1\r\n\r\n' | wire 3 >/dev/null
+	printf 'GET / HTTP/1.1\r\n\r\n' | wire 30 >/dev/null
 	log_has 'refused .*reason="cleartext, not TLS"$'
 }
 
@@ -336,7 +336,7 @@ alert_after() {
 }
 
 @test "a client that ends TLS without a login is not logged as one that rejects the certificate" {
-	server_start -p -t 2 -T immediate $(tls_options)
+	server_start -p -t 8 -T immediate $(tls_options)
 	# The client's input stays open, so the server ends the connection.
 	exec {quiet}<> <(:)
 	s_client <&"$quiet" >/dev/null || true
@@ -351,7 +351,7 @@ alert_after() {
 
 @test "bytes that arrive before the TLS handshake are not obeyed as commands after it" {
 	server_start -p $(tls_options)
-	run wire 3 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
+	run wire 30 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
 	[[ $output == *"-ERR nothing may follow STLS"* &&
 	    $output != *"capabilities"* ]]
 	log_has 'refused .*reason="cleartext commands after STLS"$'
@@ -372,7 +372,7 @@ alert_after() {
 	log_has 'refused .*reason="login without TLS, which is required"$'
 	server_stop
 	server_start -p -T require $(tls_options)
-	run wire 3 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
+	run wire 30 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
 	[[ $output == *STLS*"-ERR [AUTH] STLS comes first"* &&
 	    $output != *SASL* ]]
 	log_count 1 'refused .*reason="login without TLS, which is required"$'
@@ -390,7 +390,7 @@ stls_then() {
 			apreq pop/mail.kpopd.test | framed
 		}
 		printf "$1"
-	} | wire 3
+	} | wire 30
 }
 
 @test "the log has a separate reason for a client that leaves because STLS is not offered" {
@@ -426,14 +426,14 @@ stls_then() {
 	openssl genrsa -out "$WORLD/tls/other.key" 2048 2>/dev/null
 	cp "$WORLD/tls/other.key" "$WORLD/tls/tried.key"
 	server_start -p -c "$WORLD/tls/tried.pem" -K "$WORLD/tls/tried.key"
-	run wire 3 < <(printf '%s\r\n' CAPA STLS QUIT)
+	run wire 30 < <(printf '%s\r\n' CAPA STLS QUIT)
 	[[ $output != *$'\nSTLS'* && $output == *"-ERR no TLS here"* ]]
 	log_has 'kpopd-tls\[[0-9]+\]: failed .*the certificate.s key|key values mismatch'
 	cp "$WORLD/tls/server.key" "$WORLD/tls/tried.key"
-	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
+	run wire 30 < <(printf '%s\r\n' CAPA QUIT)
 	[[ $output == *STLS* ]]
 	rm "$WORLD/tls/tried.key"
-	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
+	run wire 30 < <(printf '%s\r\n' CAPA QUIT)
 	[[ $output != *STLS* && $output == *SASL* ]]
 }
 
@@ -488,13 +488,13 @@ works() {
 }
 
 @test "a client that stops in the handshake is disconnected at the login deadline, and leaves no process" {
-	server_start -p -t 2:20 $(tls_options)
+	server_start -p -t 8:60 $(tls_options)
 	exec 9<>/dev/tcp/127.0.0.1/1109
 	printf 'STLS\r\n' >&9
 	await 5 'pgrep -x kpopd-tls >/dev/null'
 	printf '\x16\x03\x01\x02' >&9
 	# The connection ends although the client does not close it.
-	await 6 'no_kpopd'
+	await 30 'no_kpopd'
 	exec 9>&-
 	log_has 'refused '
 }
@@ -525,6 +525,7 @@ works() {
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	log_has 'login .*layer=tls'
+	await 10 '! kill -0 "$preauth" 2>/dev/null'
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
 		holds_none "$pid" tls_key_bytes
@@ -652,8 +653,8 @@ talk_bound() {
 	server_start -p $(tls_options)
 	exec {tick}<> <(:)
 	s_client -starttls pop3 <&"$tick" >/dev/null 3>&- &
-	await 5 '[ -n "$(jailed_in tls)" ]'
-	pid=$(jailed_in tls)
+	await 10 'pid=$(jailed_in tls) &&
+	    [ "$(field "$pid" NoNewPrivs 2>/dev/null)" = 1 ]'
 	uid=$(id -u kpopd-tls)
 	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$pid/status"
 	grep -Pq '^CapEff:\t0+$' "/proc/$pid/status"
@@ -787,7 +788,7 @@ openssl_conf() {
 		later+=$'try again later\r'
 		for when in offer require immediate; do
 			server_start -p -T $when $(tls_options) -C "$list"
-			run wire 3 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
+			run wire 30 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
 			[ $when != immediate ] || later=
 			[ "$output" = "$later" ] ||
 			    { echo "$list $when: $output"; return 1; }
@@ -803,7 +804,7 @@ openssl_conf() {
 	[[ $output == *"+OK bye"* ]]
 	server_stop
 	server_start -p $(tls_options) -C ECDHE+AESGCM:NOSUCH
-	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
+	run wire 30 < <(printf '%s\r\n' CAPA QUIT)
 	[[ $output == "-ERR [SYS/TEMP] "* ]]
 	server_stop
 	# If the argument cannot be a list, or there is no certificate, kpopd
@@ -880,7 +881,7 @@ s_server() {
 }
 
 @test "a listener refuses to start with cipher suites that OpenSSL does not have" {
-	run timeout 10 perl -MIO::Socket::INET -e '
+	run timeout 60 perl -MIO::Socket::INET -e '
 	    my $s = IO::Socket::INET->new(Listen => 5, ReuseAddr => 1,
 		LocalAddr => "127.0.0.1", LocalPort => 2112) or die;
 	    open STDIN, "<&", $s or die;

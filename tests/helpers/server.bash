@@ -183,8 +183,8 @@ broker_pid() {
 	echo "$newest"
 }
 
-# log_written: waits until syslogd has written all lines that were logged before,
-# at most five seconds. A test may stop syslogd, so a timeout is not a failure.
+# log_written: waits until syslogd has written what was logged before, at most
+# five seconds. A test may stop syslogd, so a timeout is not a failure.
 log_written() {
 	local mark="settled $BASHPID $RANDOM"
 	logger -u /dev/log -t tests "$mark" || return 0

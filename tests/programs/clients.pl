@@ -118,7 +118,12 @@ sub silence {
 		    if !$there && $select->can_read(0);
 		$i = 0 if !$there;
 	}
-	$held = () = servers();
+	# The processes of the last session may still be ending.
+	for (1 .. 200) {
+		$held = () = servers();
+		last if $held <= $most;
+		sleep 0.05;
+	}
 	kill 'KILL', $pid;
 	waitpid $pid, 0;
 	my $worst = (sort { $b <=> $a } @times)[0];
@@ -179,8 +184,8 @@ sub flood {
 		open_and_close($addresses, $rate, $hold, $file);
 		exit;
 	}
-	my ($begin, $used, @times, $failed) = (time, used($listener));
 	sleep 0.05 until -s $file;
+	my ($begin, $used, @times, $failed) = (time, used($listener));
 	while (time < $begin + $seconds) {
 		my $took = eval { round_trip('alice') };
 		if (defined $took) { push @times, $took }
@@ -219,8 +224,10 @@ sub refused {
 }
 
 # Compares the answers and the times of refusals. Dies unless the answers are
-# equal, the medians are at least LEAST seconds, and no two medians differ by
-# more than the factor FACTOR. A case is NAME:CCACHE:USER.
+# equal, the times are at least LEAST seconds, and no two times differ by more
+# than the factor FACTOR. The time of a case is its longest one among the
+# fastest fifth, because a busy machine delays the others. A case is
+# NAME:CCACHE:USER.
 sub refusals {
 	my ($tries, $least, $factor, @cases) = @_;
 	my (%times, %answers, %from);
@@ -244,14 +251,18 @@ sub refusals {
 		@{ $times{$name} // [] } == $tries
 		    or die "$name: not all were answered\n";
 	}
-	my %median = map { $_ => median(@{ $times{$_} }) } keys %times;
-	printf "# limits: refused %d times each, ms (medians): %s\n", $tries,
-	    join ', ',
-	    map { sprintf '%s %.2f', $_, 1000 * $median{$_} } sort keys %median;
+	my %fast;
+	for my $name (keys %times) {
+		my @a = sort { $a <=> $b } @{ $times{$name} };
+		$fast{$name} = $a[$#a / 5];
+	}
+	printf "# limits: refused %d times each, ms (fastest fifth): %s\n",
+	    $tries, join ', ',
+	    map { sprintf '%s %.2f', $_, 1000 * $fast{$_} } sort keys %fast;
 	print "# limits: the answer: $_\n" for keys %answers;
 	keys %answers == 1 && (keys %answers)[0] =~ /^-ERR .*\|$/
 	    or die "the answers differ\n";
-	my @sorted = sort { $a <=> $b } values %median;
+	my @sorted = sort { $a <=> $b } values %fast;
 	$sorted[0] >= $least or die "an answer before $least s\n";
 	$sorted[-1] <= $factor * $sorted[0] or die "the times differ\n";
 }

@@ -1,6 +1,8 @@
 # Speaks plain POP3 with kpopc --listen: local-pop.py HOST PORT COMMAND ...
 #
 #	fetch           prints all messages and removes them, with poplib
+#	pace            fetches all messages and removes them, prints for each
+#	                the ms that its RETR takes
 #	login           logs in and quits; prints poplib's error if that fails
 #	say LINE ...    sends these lines at once, prints all answers
 #	hold N [stop]   connects N times, logs in over the first connection,
@@ -68,6 +70,14 @@ if command == 'fetch':
     for entry in pop.uidl()[1]:
         number = int(entry.split()[0])
         sys.stdout.buffer.write(b'\n'.join(pop.retr(number)[1]) + b'\n')
+        pop.dele(number)
+    pop.quit()
+elif command == 'pace':
+    pop = login()
+    for number in range(1, pop.stat()[0] + 1):
+        begin = time.monotonic()
+        pop.retr(number)
+        print(round((time.monotonic() - begin) * 1000))
         pop.dele(number)
     pop.quit()
 elif command == 'login':
