@@ -217,6 +217,8 @@ shared_table() {
 
 # bats test_tags=promise:3
 @test "the listener has its socket, syslog, options, krb5.conf, signals and no key, and no session inherits a descriptor from it" {
+	# To read the memory of a build with sanitizers takes long.
+	listener_restart -t 300
 	mbox one | store alice
 	pop_open
 	pop_hear '^\+OK'

@@ -249,7 +249,7 @@ gsstalk() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 	exec {commands}<> <(:)
 	printf '%s\n' STAT >&"$commands"
-	timeout 60 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k 57 -l 256 -p 1109 \
+	timeout 300 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k 57 -l 256 -p 1109 \
 	    -a alice mail.kpopd.test <&"$commands" >/dev/null 2>&1 3>&- &
 	client=$!
 	log_has 'login .*layer=confidentiality'

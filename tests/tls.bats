@@ -514,7 +514,8 @@ works() {
 
 # bats test_tags=fault:17-2,promise:3
 @test "only kpopd-tls has the TLS key and only the pre-auth process the service key; the session has neither" {
-	server_start $(tls_options)
+	# To read the memory of a build with sanitizers takes long.
+	server_start -t 300 $(tls_options)
 	pop_open --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	tls=$(jailed_in tls) preauth=$(jailed_in preauth)
