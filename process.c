@@ -1,6 +1,6 @@
 /*
- * Waits for child processes, follows a parent, replaces standard descriptors by
- * /dev/null, and closes descriptors.
+ * Waits for child processes, ends a process with its parent, replaces standard
+ * descriptors by /dev/null, and closes descriptors.
  *
  * Runs in every process.
  */

@@ -14,7 +14,7 @@ int process_wait(pid_t pid, int *status, int options);
 
 /*
  * Lets the kernel kill this process with SIGKILL when its parent ends. Returns
- * false if that cannot be, or if the process `parent` is not the parent any
+ * false if the kernel refuses, or if the process `parent` is not the parent any
  * more. A child of this process is not killed. A change of the uid undoes it
  * (prctl(2)), so call it afterwards.
  */

@@ -776,6 +776,17 @@ replace_mailbox() {
 	grep -q '^+OK 1 [1-9]' "$WORLD/answers"
 }
 
+# begin_login: begins a login of alice, and waits until it is logged. The answer
+# to PASS is not read.
+begin_login() {
+	log_mark
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	log_has 'login '
+}
+
 # A session has two locks. A login must not take the one and be refused because
 # of the other, while a killed session ends.
 @test "a login waits for a session that has released one of its two locks and still has the other" {
@@ -783,12 +794,7 @@ replace_mailbox() {
 	# It waits only a second, so try five times.
 	for _ in {1..5}; do
 		hold fcntl "$state/users/$(id -u alice)/places"
-		log_mark
-		pop_open
-		pop_hear '^\+OK'
-		pop_ask "USER alice"
-		pop_say "PASS x"
-		log_has 'login '
+		begin_login
 		await 5 'log_lines | grep -aq " logout " ||
 		    [[ $(cat "/proc/$(child_pid)/wchan") == *nanosleep* ]]'
 		release
@@ -816,12 +822,7 @@ waits_for_locks() {
 	forget_index
 	locker_start
 	locker L
-	log_mark
-	pop_open
-	pop_hear '^\+OK'
-	pop_ask "USER alice"
-	pop_say "PASS x"
-	log_has 'login '
+	begin_login
 	await 5 waits_for_locks
 	replace_mailbox
 	locker U

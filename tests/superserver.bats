@@ -282,9 +282,9 @@ why() {
 	esac
 }
 
-# logged_rarely PATTERN: returns true if lines match the pattern, one for each
-# five seconds since $begun. So long does a listener that cannot start answer
-# its clients; then the superserver starts another.
+# logged_rarely PATTERN: returns true if at least one line matches the pattern,
+# and at most one for each five seconds since $begun. A listener that cannot
+# start logs one line, and answers clients for five seconds before it ends.
 logged_rarely() {
 	local lines most
 	log_has "$1"

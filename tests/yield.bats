@@ -216,7 +216,7 @@ go_away() {
 	far ip link set c0 down
 	begin=$SECONDS
 	# Use bob's ticket, because alice's session does not end for a login
-	# with it. On a busy machine the session has already ended.
+	# with it. On a busy machine the session may have ended already.
 	run second bob STAT QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE] another session has had"* ||
 	    $output == *"+OK 3 messages"* ]]
