@@ -19,6 +19,9 @@
  * 	pieces   a good token, each byte in a separate packet
  * 	full     a good token of the largest size
  *
+ * BINDING is the data of the channel bindings, in base64, because they may
+ * contain a NUL.
+ *
  * Prints the server's answers, and the size of the server's largest token.
  * Exits with 0 if the server has authenticated gsstalk and the connection has
  * ended. Runs as the caller, with the default ccache, against 127.0.0.1:1109.
@@ -306,6 +309,18 @@ abound(const char *how)
 	return 1;
 }
 
+/* Stores the bindings. The argument is their data in base64. */
+static void
+set_bindings(const char *text)
+{
+	static unsigned char data[256];
+	int n = b64_pton(text, data, sizeof(data));
+
+	if (n <= 0)
+		stop("the bindings");
+	bindings.application_data = (gss_buffer_desc){ (size_t)n, data };
+}
+
 int
 main(int argc, char **argv)
 {
@@ -316,13 +331,12 @@ main(int argc, char **argv)
 	char byte;
 
 	if (argc < 4)
-		stop("usage: gsstalk LAYER MOST HOW [USER]");
+		stop("usage: gsstalk LAYER MOST HOW [USER [PORT [BINDING]]]");
 	layer = (unsigned)atoi(argv[1]);
 	if (argc > 5)
 		server.sin_port = htons((uint16_t)atoi(argv[5]));
 	if (argc > 6)
-		bindings.application_data =
-		    (gss_buffer_desc){ strlen(argv[6]), argv[6] };
+		set_bindings(argv[6]);
 	sends_equals = strcmp(argv[3], "equals") == 0;
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(fd, (struct sockaddr *)&server, sizeof(server)) == -1)
