@@ -318,9 +318,7 @@ shared_table() {
 	rm -rf "$WORLD/traces"
 	mkdir "$WORLD/traces"
 	listener_wake
-	strace -ff -y -o "$WORLD/traces/t" -p "$(listener_pid)" \
-	    2>"$WORLD/strace.err" 3>&- &
-	await 5 'grep -q attached "$WORLD/strace.err"'
+	attach "$(listener_pid)" -ff -y -o "$WORLD/traces/t"
 	pop alice QUIT
 	await 5 'no_sessions'
 	pkill -x strace
@@ -719,10 +717,8 @@ ticks() {
 	await 10 '((0x$(field "$taker" SigCgt) & 1 << 9))'
 	# The listener sees the connection, but tries to accept it only six
 	# seconds later. By then the other process has taken the connection.
-	strace -o "$WORLD/accepts" -p "$own_listener" -e trace=accept4 \
-	    -e inject=accept4:delay_enter=6000000 \
-	    2>"$WORLD/strace.err" 3>&- &
-	await 5 'grep -q attached "$WORLD/strace.err"'
+	attach "$own_listener" -o "$WORLD/accepts" -e trace=accept4 \
+	    -e inject=accept4:delay_enter=6000000
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	await 5 'grep -q "^accept4(" "$WORLD/accepts"'
 	kill -USR1 "$taker"

@@ -100,15 +100,12 @@ keep_anew() {
 inject() {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "ASan's own system calls are in the way of strace"
-	strace -f -p "$1" -o "$WORLD/trace" -e trace="${2%%:*}" \
-	    -e inject="$2" 2>"$WORLD/strace.err" 3>&- &
-	strace=$!
-	await 5 'grep -q attached "$WORLD/strace.err"'
+	attach "$1" -f -o "$WORLD/trace" -e trace="${2%%:*}" -e inject="$2"
 }
 
 inject_end() {
-	kill "$strace" 2>/dev/null || true
-	wait "$strace" || true
+	kill "$tracer" 2>/dev/null || true
+	detached
 }
 
 # served_by_monitor CALL:HOW [PATTERN]: injects into the kept kpopd-tls, kills
