@@ -125,13 +125,15 @@ marked_on() {
 	session=$(host_session "$1" alice)
 }
 
-# is_stopped PID: returns true if the process is held by its tracer. A call that
-# is only traced holds it for much less time.
-is_stopped() {
-	for _ in 1 2 3 4; do
-		[[ $(field "$1" State 2>/dev/null) == t* ]] || return
-		sleep 0.02
-	done
+# hold_quit CALL N: says QUIT, and holds $session before this call. strace
+# writes the beginning of a call before it holds the process.
+hold_quit() {
+	rm -f "$WORLD/at"
+	attach "$session" -o "$WORLD/at" -e "trace=$1" \
+	    -e "inject=$1:delay_enter=600000000:when=$2"
+	pop_say QUIT
+	await 10 "[ \"\$(grep -c '^$1(' '$WORLD/at')\" -ge $2 ]" ||
+	    { kill "$tracer"; return 1; }
 }
 
 # dies_before CALL N DELETED: a dies when QUIT is to make this call, and then b
@@ -140,10 +142,7 @@ is_stopped() {
 dies_before() {
 	local outcome=old waited
 	marked_on a "$3"
-	attach "$session" -o /dev/null -e "trace=$1" \
-	    -e "inject=$1:delay_enter=60000000:when=$2"
-	pop_say QUIT
-	await 10 "is_stopped $session" || { kill "$tracer"; return 1; }
+	hold_quit "$1" "$2" || return
 	host_die a
 	kill -KILL "$tracer"
 	detached
@@ -230,13 +229,17 @@ trace_login() {
 	login_calls >"$WORLD/calls"
 }
 
-# is_held HOST: returns true if a process of kpopd there is held by its tracer.
-is_held() {
-	local pid
-	for pid in $(pgrep -x kpopd --ns "$(cat "$WORLD/hosts/$1/pid")"); do
-		is_stopped "$pid" && return
-	done
-	return 1
+# hold_login PATH CALL N [COMMAND ...]: alice logs in on a and sends these
+# commands. Holds the first process of kpopd there that is to make this call.
+hold_login() {
+	hosts_store alice <"$WORLD/old"
+	rm -f "$WORLD/at"
+	attach_listener a -o "$WORLD/at" -P "$1" -e "trace=$2" \
+	    -e "inject=$2:delay_enter=600000000:when=$3"
+	hosts_dial a alice
+	printf '%s\r\n' "USER alice" "PASS x" "${@:4}" >&"$pop_out"
+	await 20 "awk '\$2 ~ /^$2\(/ && ++n[\$1] == $3 { held = 1 }
+	    END { exit !held }' '$WORLD/at'" || { kill "$tracer"; return 1; }
 }
 
 # dies_in_login PATH CALL N: a dies when a process of a login or a RETR is to
@@ -244,12 +247,7 @@ is_held() {
 # messages as they were.
 dies_in_login() {
 	local waited
-	hosts_store alice <"$WORLD/old"
-	attach_listener a -o /dev/null -P "$1" -e "trace=$2" \
-	    -e "inject=$2:delay_enter=60000000:when=$3"
-	hosts_dial a alice
-	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT >&"$pop_out"
-	await 20 "is_held a" || { kill "$tracer"; return 1; }
+	hold_login "$@" "RETR 1" QUIT || return
 	host_die a
 	detached
 	hosts_abandon
@@ -400,7 +398,9 @@ goes_on() {
 	await 60 is_whole
 	hosts_has alice "$WORLD/new"
 	brick_die a
-	answers a alice '^\+OK 2 '
+	# A mount may not have noticed yet that c is back.
+	await 20 "answers a alice '^\+OK 2 '"
+	await 20 "answers b alice '^\+OK 2 '"
 	hosts_pop b alice "DELE 1" QUIT
 	brick_return a
 	await 60 is_whole
@@ -433,7 +433,7 @@ quit_in_cut() {
 	make_message m7 | hosts_deliver b alice || return
 	net_heal a b c
 	await 60 is_whole || return
-	answers a alice '^\+OK [57] ' || return
+	await 20 "answers a alice '^\+OK [57] '" || return
 	host b cat "$hosts_mail/spool/alice" >"$WORLD/now"
 	hosts_has alice "$WORLD/now"
 }
@@ -495,10 +495,7 @@ net_heals() {
 goes_on_after_cut() {
 	local waited
 	marked_on a "2 5"
-	attach "$session" -o /dev/null -e "trace=$1" \
-	    -e "inject=$1:delay_enter=600000000:when=$2"
-	pop_say QUIT
-	await 10 "is_stopped $session" || { kill "$tracer"; return 1; }
+	hold_quit "$1" "$2" || return
 	net_cut a b c
 	waited=$(gets_in b alice) || return
 	make_message m7 | hosts_deliver b alice || return
@@ -515,8 +512,8 @@ goes_on_after_cut() {
 	hosts_abandon
 	[ "$3" = back ] || net_heals || return
 	make_message m8 | hosts_deliver b alice || return
-	answers a alice "^\\+OK $(($(grep -c '^From ' "$WORLD/now") + 1)) " ||
-	    return
+	await 20 "answers a alice \
+	    '^\+OK $(($(grep -c '^From ' "$WORLD/now") + 1)) '" || return
 	host b cat "$hosts_mail/spool/alice" |
 	    cmp -n "$(stat -c %s "$WORLD/now")" - "$WORLD/now"
 }
@@ -552,12 +549,7 @@ goes_on_after_cut() {
 # is back.
 login_goes_on() {
 	local waited
-	hosts_store alice <"$WORLD/old"
-	attach_listener a -o /dev/null -P "$1" -e "trace=$2" \
-	    -e "inject=$2:delay_enter=600000000:when=$3"
-	hosts_dial a alice
-	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
-	await 20 "is_held a" || { kill "$tracer"; return 1; }
+	hold_login "$@" || return
 	net_cut a b c
 	# Then the file system on a has noticed, too.
 	waited=$(gets_in b alice) || return
@@ -609,10 +601,7 @@ login_goes_on() {
 # nothing.
 writes_late() {
 	marked_on a 1
-	attach "$session" -o /dev/null -e "trace=$1" \
-	    -e "inject=$1:delay_enter=600000000:when=$2"
-	pop_say QUIT
-	await 10 "is_stopped $session" || { kill "$tracer"; return 1; }
+	hold_quit "$1" "$2" || return
 	net_cut a b c
 	gets_in b alice || return
 	make_message m7 | hosts_deliver b alice || return
@@ -674,16 +663,12 @@ mount_behind() {
 # bytes_read HOST USER COMMAND ...: runs a session on the host, and prints how
 # many bytes of the spool kpopd has read.
 bytes_read() {
-	local pid tracer server=$1
+	local tracer server=$1
 	shift
-	pid=$(host "$server" cat /run/kpopd.pid)
-	host "$server" strace -f -q -y -e trace=pread64 -o "$WORLD/reads" \
-	    -p "$pid" 3>&- &
-	tracer=$!
-	await 10 "host $server grep -q 'TracerPid:.[1-9]' /proc/$pid/status"
+	attach_listener "$server" -y -e trace=pread64 -o "$WORLD/reads"
 	hosts_pop "$server" "$@" >"$WORLD/answers"
 	host "$server" pkill -x strace
-	wait "$tracer" || :
+	detached
 	sed -n "s/.*spool\/$1>.*= //p" "$WORLD/reads" | paste -sd+ | bc
 }
 
@@ -745,14 +730,16 @@ takes_over() {
 }
 
 @test "a login on another host ends an abandoned session of its principal, on coherent and on default mounts" {
-	local mode
+	local mode before yielded=' logout .*reason=yielded .*deleted=0 left=2'
 	for mode in coherent default; do
+		before=$(host_log_lines a | grep -Ec "$yielded" || :)
 		hosts_mode $mode
 		kpopd_on a -t 30:40
 		kpopd_on b -t 30:40
 		mbox one two | hosts_store alice
 		for _ in 1 2; do takes_over; done
-		host_log a 'logout .*reason=yielded .*deleted=0 left=2'
+		await 10 "[ \$(host_log_lines a | grep -Ec '$yielded') -ge \
+		    $((before + 2)) ]"
 	done
 }
 
@@ -774,26 +761,18 @@ obeys_dotlocks() {
 	# takes that lock's pid for the pid of the next lock.
 	await 5 "! host b test -e $lock"
 	answers a alice '^\+OK 2 ' || return
+	await 5 '[ -z "$(host_session a alice)" ]' || return
 	hosts_open a alice
 	pop_ask "DELE 1"
-	host a strace -q -p "$(host_pid a "$(host_session a alice)")" \
-	    -o /dev/null -e trace=fsync \
-	    -e inject=fsync:delay_enter=60000000:when=1 3>&- &
-	tracer=$!
-	await 10 '[ "$(field "$(host_session a alice)" TracerPid)" != 0 ]'
-	pop_say QUIT
+	session=$(host_session a alice)
+	hold_quit fsync 1 || return
 	await 5 "host b test -e $lock"
 	run host b dotlockfile -p -r 0 -l "$lock"
 	[ "$status" -ne 0 ] || return
-	host a pkill -KILL -x strace
+	kill -KILL "$tracer"
+	detached
 	pop_hear '^\+OK bye, 1' || return
-	wait $tracer || :
 	hosts_abandon
-}
-
-# host_pid HOST PID: prints the pid that this process has on the host.
-host_pid() {
-	awk '/^NSpid:/ { print $NF }' "/proc/$2/status"
 }
 
 @test "kpopd obeys a living dotlock of another host, and dotlockfile -p on another host obeys kpopd's" {

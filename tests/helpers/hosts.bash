@@ -58,6 +58,8 @@ host_boot() {
 	local own=$WORLD/hosts/$1 address unshare pid=
 	address=$(host_address "$1")
 	mkdir -p "$own"
+	# A host that has died may have left this file.
+	rm -f "$own/run/ready"
 	setsid unshare --mount --net --pid --uts --ipc --fork --kill-child \
 	    --mount-proc bash "$BATS_TEST_DIRNAME/programs/host.bash" "$1" \
 	    "$address" </dev/null >"$own/console" 2>&1 3>&- &
@@ -395,11 +397,15 @@ host_session() {
 	done
 }
 
+# host_log_lines HOST: prints all lines that kpopd has logged on the host.
+host_log_lines() {
+	grep -a ' kpopd' "$WORLD/hosts/$1/log/syslog"
+}
+
 # host_log HOST PATTERN: waits until kpopd has logged a line there that matches
 # (extended).
 host_log() {
-	await 10 "grep -a ' kpopd' $WORLD/hosts/$1/log/syslog |
-	    grep -Eq -- '$2'"
+	await 10 "host_log_lines $1 | grep -Eq -- '$2'"
 }
 
 # hosts_complaints: prints what kpopd has logged last on the hosts, except
@@ -407,7 +413,7 @@ host_log() {
 hosts_complaints() {
 	local name
 	for name in a b; do
-		grep -a ' kpopd' "$WORLD/hosts/$name/log/syslog" |
+		host_log_lines $name |
 		    grep -Ev ' login | logout .*reason=quit|peer=192.0.2.9:' |
 		    tail -n 20 | sed "s/^/$name /"
 	done
