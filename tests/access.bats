@@ -143,7 +143,7 @@ fill_box() {
 	access_is 'alice/cron@KPOPD.TEST alice read'
 	may_not alice/cron "$unavailable"
 	log_has 'failed .*what="finishing an interrupted removal" error="this login may only read"'
-	await 10 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 10
 	no_journal
 	spool_is alice two
 	run pop alice QUIT

@@ -120,6 +120,7 @@ maildir_is() {
 	bob_is_served
 	processes_end 30
 	log_has 'refused .*reason="login deadline'
+	tries_end 10
 	tries_are_refused
 	fuse_answers
 	[[ $(pop alice QUIT) == *"+OK bye, 2 messages left" ]]
@@ -426,6 +427,7 @@ slow_tries() {
 	await 10 '[ "$(wc -l </run/nss.asked)" -ge 10 ]'
 	bob_is_served
 	processes_end 30
+	tries_end 10
 	tries_are_refused
 	log_has 'refused .*deadline'
 	nss_knows "slow 0 found 7001 /home/slow"
@@ -502,6 +504,7 @@ slow_tries() {
 	await 10 'grep -q "by=7001" /run/nss.asked'
 	bob_is_served
 	processes_end 30
+	tries_end 10
 	tries_are_refused
 	log_has 'refused .*reason="login deadline'
 }
@@ -519,6 +522,7 @@ slow_tries() {
 	await 10 '[ "$(grep -c "^gone " /run/nss.asked)" -ge 3 ]'
 	bob_is_served
 	processes_end 30
+	tries_end 10
 	tries_are_refused
 	log_has 'logout .*reason=unavailable error="login deadline'
 	nss_knows "slow 0 found 7001 /home/slow" "gone 0 absent 7001 /"
@@ -530,6 +534,7 @@ slow_tries() {
 	await 10 '[ "$(log_lines | grep -ac "login .*user=slow")" -ge 3 ]'
 	bob_is_served
 	processes_end 30
+	tries_end 10
 	tries_are_refused
 	pkill -P "$holder"
 	wait "$holder" || true
@@ -573,7 +578,7 @@ slow_tries() {
 		    [[ ${lines[-1]} == "-ERR"* ]]
 	done
 	echo "# around: $served of 12 logins served by a name service that changes its mind" >&3
-	log_lines | grep -a 'user=slow' >/dev/null
+	log_has 'user=slow'
 	# Uid 7001 owns the mailbox, so uid 7002 must not read it.
 	KRB5CCNAME=FILE:$WORLD/mallory.ccache realm_login mallory
 	# The answer depends on the pid. At each third login another process
@@ -734,9 +739,8 @@ missing_text() {
 	pop_ask "DELE 1"
 	# The session dies at the last step of its removal, and the broker
 	# starts the recovery.
-	strace -f -q -p "$(child_pid)" -o /dev/null -e trace=ftruncate \
-	    -e inject=ftruncate:signal=KILL 2>/dev/null 3>&- &
-	await 5 '[ "$(field "$(child_pid)" TracerPid)" != 0 ]'
+	attach "$(child_pid)" -f -o /dev/null -e trace=ftruncate \
+	    -e inject=ftruncate:signal=KILL
 	pop_say QUIT
 	log_has 'recovery '
 	processes_end 30
@@ -842,6 +846,7 @@ removes_message() {
 	years=$((30 * 365 * 86400))
 	preloaded
 	for years in $years -$years; do
+		log_mark
 		mbox one two | store alice
 		says 0 0 0
 		pop_login alice

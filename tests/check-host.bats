@@ -20,7 +20,8 @@ setup() {
 }
 
 teardown() {
-	! mountpoint -q "$WORLD/small" || { no_kpopd; umount "$WORLD/small"; }
+	! mountpoint -q "$WORLD/small" ||
+	    { kpopd_ends 5; umount "$WORLD/small"; }
 	rm -rf "$WORLD/small" "$state" /etc/kpopd.access*
 	for user in kpopd kpopd-tls; do
 		id "$user" >/dev/null 2>&1 || add_account "$user"
@@ -84,11 +85,6 @@ mended() {
 	bash -c "$remedy" >/dev/null
 	check
 	lacks "$1"
-}
-
-# no_kpopd: waits until every kpopd has ended.
-no_kpopd() {
-	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
 # session: has a session of alice.
@@ -450,7 +446,7 @@ gssapi_session() {
 	check
 	names "warn  state $state_now: only [0-9]+ MiB are free"
 	serves
-	no_kpopd
+	kpopd_ends 5
 	cat /dev/zero >"$WORLD/small/fill" 2>/dev/null || :
 	check
 	names "FAIL  state $state_now: its file system is full: users cannot remove messages\. Remedy: du "
@@ -488,7 +484,7 @@ gssapi_session() {
 	state_now=$WORLD/small
 	conf
 	serves
-	no_kpopd
+	kpopd_ends 5
 	mount -o remount,ro "$WORLD/small"
 	refuses ' fatal .*cannot write in directory'
 	mended "FAIL  state $state_now: its file system is read-only"

@@ -257,6 +257,8 @@ serves_none_while() {
 	"$top/tests/programs/rewrite.pl" "$1" "$WORLD/conf" "$2" \
 	    "$WORLD/rest" 3>&- &
 	writer=$!
+	# The writer has begun when FILE is incomplete or absent.
+	await 5 "! cmp -s '$WORLD/conf' '$2'"
 	for _ in $(seq 40); do
 		${before_login-}
 		run pop alice QUIT
@@ -282,7 +284,9 @@ serves_none_while() {
 		serves_none_while "$how" /etc/kpopd.conf
 		[ "$how" = beside ] ||
 		    log_has 'fatal .*/etc/kpopd.conf: it changed while'
+		log_mark
 		run pop alice QUIT
+		[[ $output == *"-ERR [AUTH]"* ]]
 		log_has 'refused .*realm'
 	done
 }
@@ -348,7 +352,7 @@ hang_up() {
 	done
 	log_count 1 fatal
 	conf
-	await 20 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 20
 	answers 1
 }
 
@@ -399,6 +403,9 @@ hang_up() {
 	read -r -u "$first" line
 	[[ $line == "+OK "* ]]
 	listener=$(pgrep -o -x kpopd)
+	# The listener has its socket and that of syslog, when it has closed the
+	# first connection, which it has given to a monitor.
+	await 5 "[ \$(ls -l /proc/$listener/fd | grep -c socket:) -eq 2 ]"
 	# The other ones within a second wait for their turn.
 	for n in {1..5}; do
 		exec {held[n]}<>/dev/tcp/127.0.0.1/1109

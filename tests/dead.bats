@@ -110,7 +110,7 @@ talk_stuck() {
 talk_end() {
 	exec {say}>&- {hold}>&-
 	pkill -KILL -x kpopc || true
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 }
 
 # reset_in MODE COMMAND: sends the command, DELE 1 and QUIT at once, does not

@@ -233,7 +233,7 @@ signals_work() {
 	pop_hear_end
 	log_has 'fatal .*session was ended by signal 9'
 	pop_close
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	spool_kept
 }
 

@@ -324,7 +324,7 @@ kill_and_login() {
 			pop_ask QUIT '^\+OK bye, 3'
 		fi
 		pop_close
-		await 5 '! pgrep -x kpopd >/dev/null'
+		kpopd_ends 5
 		log_mark
 	done
 	local refused="-ERR [SYS/TEMP] cannot read the message;"

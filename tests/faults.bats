@@ -222,7 +222,7 @@ preauth_says() {
 		[ -z "$returned" ]
 		pop_hear_end
 		pop_close
-		await 5 '! pgrep -x kpopd >/dev/null'
+		kpopd_ends 5
 		log_has "fatal .*the session was ended for the system call ${call%% *}\"$"
 	done
 	spool_is alice one two three

@@ -110,7 +110,7 @@ flags=()
 	realm_logout
 	run fetch
 	[ "$status" -ne 0 ]
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	log_has 'refused .*reason="POP3 QUIT, as after a ticket that the client could not get"$'
 }
 

@@ -230,7 +230,7 @@ sweep() {
 		use_small_for state
 		each_scene use_all_inodes
 		make_room
-		await 20 '! pgrep -x kpopd >/dev/null'
+		kpopd_ends 20
 		umount "$state/users" "$small"
 		mounted=()
 	done

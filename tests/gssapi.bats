@@ -29,7 +29,7 @@ pop3test() {
 		    $output == *"two line 3"*"+OK message 1 deleted"* ]] ||
 		    { echo "$output"; return 1; }
 		log_has "login .*principal=alice@KPOPD.TEST .*ticket=$aes session=$aes .*mutual=yes .*layer=$3 "
-		await 5 '! pgrep -x kpopd >/dev/null'
+		kpopd_ends 5
 		spool_is alice two
 	done
 }
@@ -133,7 +133,7 @@ gsstalk() {
 			    { echo "$layer $how: $output"; return 1; }
 			log_has 'logout .*reason=lost .*deleted=0'
 			[ "$how" = short ] || log_has 'failed .*what="a token '
-			await 5 '! pgrep -x kpopd >/dev/null'
+			kpopd_ends 5
 			spool_is alice one two
 			log_mark
 		done
@@ -246,7 +246,7 @@ gsstalk() {
 	await 5 '[ -n "$(jailed_in preauth)" ]'
 	await 5 'holds_key "$(jailed_in preauth)"'
 	kill $client
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	exec {commands}<> <(:)
 	printf '%s\n' STAT >&"$commands"
 	timeout 300 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k 57 -l 256 -p 1109 \
@@ -400,7 +400,7 @@ base64_line() {
 			tail -n 1 "$WORLD/answer" | grep -q '^+OK bye'
 			log_count 1 "refused peer=[^ ]* reason=\"GSSAPI token of $bytes bytes\""
 			log_lacks AAAA
-			await 5 '! pgrep -x kpopd >/dev/null'
+			kpopd_ends 5
 		done
 	done
 	# GSSAPI refuses the token that is exactly as long as the limit. This

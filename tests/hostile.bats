@@ -143,7 +143,7 @@ has_received() {
 	[[ $output == *"+OK bye"* ]]
 	[ $((SECONDS - begin)) -lt 20 ]
 	pkill -x socat
-	await 20 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 20
 }
 
 # bats test_tags=catalogue:14,promise:1

@@ -210,7 +210,7 @@ killed_login() {
 	session_ends 2>/dev/null || :
 	pop_close
 	rm -f /home/alice/.k5login
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 }
 
 @test "a session lists all messages after another was killed at any system call that writes the index" {

@@ -146,7 +146,7 @@ recovery_point() {
 	kill_monitor
 	pop_close
 	detached
-	await 5 '! pgrep -x kpopd >/dev/null' || return 1
+	kpopd_ends 5 || return 1
 	mbox later >>/var/mail/alice
 	intact late later
 }

@@ -452,7 +452,7 @@ peers_end_early() {
 @test "a connection that is reset after any byte of the exchange leaves one log line and no process" {
 	realm_login alice
 	peers_end_early reset
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	log_count "$points" '(closed .*reason="before the first byte|refused .*reason="closed during the exchange)"$'
 	log_only ' refused | closed '
 	points_are_good "connections reset early" 60
@@ -632,7 +632,7 @@ kerberos_4=2d455252204b65726265726f732034 # "-ERR Kerberos 4"
 	kill -STOP "$(child_pid)"
 	pop_hear_end 20
 	log_has 'refused .*reason="login deadline, pre-auth process killed"'
-	await 10 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 10
 }
 
 @test "kpopd starts no session if the pre-auth process dies" {

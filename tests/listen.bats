@@ -40,7 +40,8 @@ listen() {
 	    --listen 2110 -C "$WORLD/tls/ca.pem" "$@" mail.kpopd.test 1109 \
 	    </dev/null >/dev/null 2>"$WORLD/local.err" 3>&- &
 	listener=$!
-	await 5 'ss -Hltn sport = 2110 | grep -q .' ||
+	# kpopc listens on 127.0.0.1 first, and then on ::1.
+	await 5 '[ "$(ss -Hltn sport = 2110 | wc -l)" -eq 2 ]' ||
 	    { cat "$WORLD/local.err"; return 1; }
 }
 

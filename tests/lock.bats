@@ -214,7 +214,7 @@ others_wait() {
 	    -e inject=pwrite64:signal=KILL:when=1
 	pop_say QUIT
 	pop_hear_end
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	[ ! -e /var/mail/alice.lock ]
 	[ -z "$(ls -A /var/mail | grep -v '^alice$')" ]
 	spool_is alice one two three
@@ -285,7 +285,7 @@ dotlock_is_removed() {
 		kill -KILL "$broker" "$monitor" "$session"
 		detached
 		pop_close
-		await 5 '! pgrep -x kpopd >/dev/null'
+		kpopd_ends 5
 		[ -e /var/mail/alice.lock ]
 		if [ $taker = pop ]; then
 			login_succeeds
@@ -482,7 +482,7 @@ kill_point() {
 	done
 	detached
 	pop_close
-	await 5 '! pgrep -x kpopd >/dev/null' || return 1
+	kpopd_ends 5 || return 1
 	no_journal && [ ! -e /var/mail/alice.lock ] && spool_is alice two three
 }
 
@@ -563,7 +563,7 @@ removes_nothing() {
 	pop_say QUIT
 	pop_hear '^-ERR'
 	pop_close
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	no_journal && spool_is alice one two three || return 1
 	pop_login alice
 	pop_ask "DELE 1"

@@ -277,7 +277,7 @@ second_server_stop() {
 	[[ $output == *"-ERR [IN-USE]"* ]]
 	kill_monitor
 	pop_close
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	run second_pop
 	second_server_stop
 	await 5 'umount /srv/mail-mounted'

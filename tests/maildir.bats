@@ -162,7 +162,7 @@ wire_size() {
 	mount --bind "$box" "$box"
 	mount -o remount,bind,ro "$box"
 	run pop alice "RETR 1" "DELE 1" QUIT
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	umount "$box"
 	[[ $output == *"one line 3"*"-ERR [SYS/PERM] nothing removed" ]]
 	has one two
@@ -373,6 +373,7 @@ gets_changed() {
 	as_alice perl "$BATS_TEST_DIRNAME/programs/maildir-flags.pl" "$box" \
 	    1000 3>&- &
 	reader=$!
+	await 5 '[ -n "$(find "$box/cur" -name "*,[SRF]*" -print -quit)" ]'
 	for n in $(seq 30); do
 		run pop alice STAT "RETR $n" QUIT
 		[[ $output == *"+OK 1000 "*"Subject: $n"* &&

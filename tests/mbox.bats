@@ -411,6 +411,8 @@ with_planted() {
 	pop_login alice
 	pop_cut
 	log_has 'reason=lost'
+	# The session logs its end before it releases its locks.
+	kpopd_ends 5
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 1 messages"* ]]
 }

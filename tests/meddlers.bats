@@ -323,7 +323,7 @@ channel_of() {
 			[ $how != tiny ] ||
 			    [ "$(grep -c '^+OK' <<<"$output")" -ge 200 ] ||
 			    { echo "$output" | grep -c '^+OK'; return 1; }
-			await 15 '! pgrep -x kpopd >/dev/null'
+			kpopd_ends 15
 			log_has 'logout '
 			log_lacks 'fatal|sandbox'
 		done

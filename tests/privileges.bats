@@ -32,11 +32,6 @@ server_under_strace() {
 	xinetd_run
 }
 
-# no_kpopd: waits until no process of kpopd is left.
-no_kpopd() {
-	await 5 '! pgrep -x kpopd >/dev/null'
-}
-
 # bats test_tags=promise:2
 @test "the pre-auth process runs as kpopd with no other rights, in an empty jail that it cannot write" {
 	realm_login alice
@@ -200,7 +195,7 @@ dies_of_openat() {
 	captive "$refusal" "openat -100 / 65536" && [ -z "$returned" ] ||
 	    result=1
 	exec {connection}>&-
-	await 5 no_kpopd
+	kpopd_ends 5
 	return $result
 }
 
@@ -219,7 +214,7 @@ dies_of_openat() {
 		await 5 '! pgrep -u bob -x kpopd >/dev/null'
 		kill -CONT "$refusal"
 		exec {connection}>&-
-		await 5 no_kpopd
+		kpopd_ends 5
 		[ -n "${SANITIZER-}" ] || await 20 "dies_of_openat $user"
 	done
 	[ ! -e "$state/users" ]
@@ -347,7 +342,7 @@ broker_faulty() {
 		login_faulty "$fault"
 		pop_hear_end
 		pop_close
-		no_kpopd
+		kpopd_ends 5
 		log_count 1 ' fatal '
 		log_lacks ' login '
 		log_mark
@@ -355,7 +350,7 @@ broker_faulty() {
 		pop_hear '^-ERR \[SYS/TEMP\]'
 		pop_hear_end
 		pop_close
-		no_kpopd
+		kpopd_ends 5
 		log_count 1 ' fatal '
 		log_has 'logout .*reason=unavailable'
 		rm -f /home/alice/.k5login
@@ -379,7 +374,7 @@ broker_faulty() {
 		pop_say QUIT
 		pop_hear_end
 		pop_close
-		no_kpopd
+		kpopd_ends 5
 		log_has 'fatal '
 		[ -e "$(kept)/j.cut" ]
 		run pop alice QUIT

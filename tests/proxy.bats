@@ -183,7 +183,7 @@ leaves_two_lines() {
 	log_has "$line"
 	leave_while_reading "$@" "$WORLD/proxied.conf"
 	log_count 2 "$line"
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	log_count 2 . || { echo "$mode $*"; return 1; }
 }
 

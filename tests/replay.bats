@@ -159,6 +159,7 @@ show_gssapi() {
 @test "kpopd refuses a whole recorded dialogue of AUTH GSSAPI without mutual authentication, at once and later" {
 	preloaded -p
 	for fast in 295 0; do
+		log_mark
 		says 0 0 0
 		shared=$WORLD/client.clock says $fast 0 0
 		rm -f "$WORLD/recorded"
@@ -409,7 +410,7 @@ two_hosts_end() {
 	kill "${two_pids[@]}" || true
 	wait "${two_pids[@]}" || true
 	two_pids=()
-	await 10 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 10
 	fuse_twice_end
 }
 

@@ -164,7 +164,7 @@ rules_of() {
 	log_has 'fatal .*the broker was ended for the system call execve'
 	pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed$'
 	pop_hear_end
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 }
 
 @test "a session is killed for a forbidden system call, and the monitor's log line names the call" {
@@ -173,7 +173,7 @@ rules_of() {
 	session=$(child_pid)
 	captive "$session" "execve /bin/true 0 0"
 	pop_hear_end
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	log_has 'fatal .*the session was ended for the system call execve'
 	spool_is alice one
 }
@@ -188,7 +188,7 @@ rules_of() {
 	    "execve /bin/true 0 0"
 	[ "$returned" = 0 ]
 	pop_hear_end
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	log_has 'fatal .*the session was ended by signal 31 \(Bad system call\)'
 	spool_is alice one
 }
@@ -209,7 +209,7 @@ rules_of() {
 	pop_ask NOOP
 	captive "$(child_pid)" "$count_unread"
 	pop_hear_end
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	log_has 'fatal .*the session was ended for the system call ioctl'
 	server_stop
 	server_start -p
@@ -222,7 +222,7 @@ rules_of() {
 	[ "$returned" = -14$'\n'-14 ]
 	pop_ask NOOP
 	captive "$(jailed_in relay)" "$insert_input"
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	log_has 'fatal .*was ended for the system call ioctl'
 	spool_is alice one two
 }

@@ -96,6 +96,7 @@ is_exact() {
 # is_refused: returns true if a login as alice with alice's ticket is refused
 # and alice's mailbox stays as it is.
 is_refused() {
+	log_mark
 	spool_mark
 	run pop alice STAT QUIT
 	[[ ${lines[-1]} = \
@@ -362,6 +363,7 @@ retrieve_sum() {
 		    [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' \
 			"/proc/$(child_pid)/status")" -lt 20000 ]
 		pop_cut
+		kpopd_ends 5
 		[ "$(sha256sum </var/mail/alice)" = "$sum" ]
 		spool_kept
 		file=$(spool_file)
@@ -420,7 +422,7 @@ bytes_read() {
 		pop_hear_end
 		log_has 'fatal .*session was ended by signal 9'
 	fi
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	[ "$(stat -c %s /var/mail/alice)" -eq 1099511627776 ]
 	spool_kept
 }
@@ -696,14 +698,6 @@ begin_large() {
 	await 5 has_blocked_writer
 }
 
-# has_blocked_writer: returns true if $session sleeps, and the kernel has output
-# for the client that the client has not read.
-has_blocked_writer() {
-	[[ $(field "$session" State) == S* ]] &&
-	    ss -Htn state established sport = 1109 |
-	    awk '$2 > 0 { found = 1 } END { exit !found }'
-}
-
 # bats test_tags=catalogue:75-3
 @test "RETR ends without its dot if the mailbox shrinks before the message is sent" {
 	for shrink in 'truncate -s 100000 /var/mail/alice' \
@@ -824,7 +818,7 @@ has_blocked_writer() {
 		pop_ask QUIT \
 		    '^-ERR \[SYS/TEMP\] deleted messages may not be removed yet'
 		pop_hear_end
-		await 5 '! pgrep -x kpopd >/dev/null'
+		kpopd_ends 5
 		log_has 'failed .*what="(writing|truncating) the mailbox" error="Operation not permitted"'
 		opens_not SYS/PERM 'not permitted'
 		chattr -$attribute "$disk/alice"
@@ -869,6 +863,7 @@ has_blocked_writer() {
 	for make in 'mkfifo -m 666' 'mkdir'; do
 		$make /var/mail/alice.lock
 		forget_index
+		log_mark
 		pop_open
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
@@ -889,7 +884,7 @@ has_blocked_writer() {
 		rm -r /var/mail/alice.lock
 		spool_is alice one two
 	done
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 }
 
 # bats test_tags=catalogue:66-3
@@ -918,6 +913,7 @@ waits_for_future_dotlock() {
 	echo "$1" >/var/mail/alice.lock
 	touch -d '+1 year' /var/mail/alice.lock
 	forget_index
+	log_mark
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
@@ -976,7 +972,7 @@ make_k5login() {
 		log_has 'refused .*reason="(not permitted to be this user"|login deadline, session killed")'
 		log_lacks 'login peer'
 	done
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	spool_kept
 	# A good file at the target of such a symlink works.
 	echo alice@KPOPD.TEST >elsewhere
@@ -1043,7 +1039,7 @@ make_journal() {
 	pop_close
 	detached
 	kill_monitor
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	mv "$(kept "$1")/j" "$WORLD/$1.j"
 	spool_is "$1" "$1-one" "$1-two" "$1-three"
 }
@@ -1052,6 +1048,9 @@ make_journal() {
 # logs in. Returns true if the spool is unchanged and the journal no longer has
 # this name.
 ignores_journal() {
+	# The broker of the session before looks for a journal when that session
+	# has ended.
+	kpopd_ends 5
 	cp "$2" "$(kept)/$1"
 	chown alice "$(kept)/$1"
 	log_mark
@@ -1098,6 +1097,7 @@ ignores_journal() {
 	# This copy still matches the journal.
 	cp -p --remove-destination /var/mail/alice "$WORLD/copy"
 	mv "$WORLD/copy" /var/mail/alice
+	kpopd_ends 5
 	cp -p "$WORLD/alice.j" "$(kept)/j"
 	pop alice QUIT
 	spool_is alice alice-one alice-three
@@ -1149,7 +1149,7 @@ ignores_journal() {
 			fi
 			pop_hear_end
 			pop_close
-			await 5 '! pgrep -x kpopd >/dev/null'
+			kpopd_ends 5
 			case $heard in
 			*'bye, 1'*)
 				spool_is alice two

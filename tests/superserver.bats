@@ -334,7 +334,7 @@ logged_rarely() {
 	is_unable
 	is_unable
 	logged_rarely 'fatal peer=none error="preparing for signals'
-	await 10 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 10
 	[ $((${EPOCHREALTIME/./} - begun)) -gt 4500000 ]
 	server_stop
 	start_waiting

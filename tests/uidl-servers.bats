@@ -26,7 +26,10 @@ setup() {
 
 teardown() {
 	[ -z "${SANITIZER-}" ] || return 0
-	for pid in $tunnel $lmtp; do kill "$pid" 2>/dev/null || true; done
+	for pid in $tunnel $lmtp; do
+		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
 	old_stop
 	server_stop
 	rm -rf "$box" /home/alice/mail /etc/spop3d.conf

@@ -512,7 +512,7 @@ wrong() {
 	[ "$(grep -c ' [012] -> /dev/null$' "$WORLD/files")" -eq 3 ]
 	refute grep -F "$WORLD/list" "$WORLD/files"
 	[[ $output == *"-ERR [IN-USE]"* ]]
-	await 10 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 10
 	cat "$WORLD/out"
 	ids_are old1
 	[ ! -e "$(map).tmp" ]
@@ -571,7 +571,7 @@ fails_at() {
 	cat "$WORLD/list" >&"$slow"
 	exec {slow}>&-
 	rm "$WORLD/slow"
-	await 10 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 10
 	cat "$WORLD/out"
 	[ ! -e "$(map)" ]
 	refute ids_are old1

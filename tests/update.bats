@@ -216,6 +216,9 @@ kill_removal_at() {
 	spool_mark
 	for forged in 'head -c 10 /dev/urandom' 'head -c 10000 /dev/urandom' \
 	    'head -c 8192 /dev/zero' 'printf ""'; do
+		# The broker of the login before looks for a journal when that
+		# login's session has ended.
+		kpopd_ends 5
 		for name in j j.cut j.tmp; do
 			bash -c "$forged" >"$(kept)/$name"
 			chown alice "$(kept)/$name"
@@ -250,6 +253,7 @@ make_socket() {
 	for name in j j.cut; do
 		for make in mkfifo mkdir 'ln -s /etc/passwd' 'ln -s nowhere' \
 		    make_socket; do
+			kpopd_ends 5
 			log_mark
 			(cd "$(kept)" && $make $name && chown -h alice $name)
 			run pop alice QUIT
@@ -280,7 +284,7 @@ make_socket() {
 	    -e "inject=fsync:signal=KILL:when=3"
 	pop_say QUIT
 	pop_hear_end
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	spool_is alice two three
 	no_journal
 	[ ! -e /var/mail/alice.lock ]
@@ -311,7 +315,7 @@ make_socket() {
 			monitor_sees
 			detached
 			pop_hear_end
-			await 5 '! pgrep -x kpopd >/dev/null'
+			kpopd_ends 5
 			spool_is alice two three
 			no_journal
 			[ ! -e /var/mail/alice.lock ]
@@ -323,7 +327,7 @@ make_socket() {
 	pop_ask "DELE 1"
 	kill -TERM "$(child_pid)" "$(monitor_pid)" "$(broker_pid)"
 	pop_hear_end
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	spool_is alice one two
 }
 
@@ -435,7 +439,7 @@ calls_below() {
 	for size in 100000 5000 4096 4000 100 1; do
 		for name in j j.cut; do
 			# The broker of the last login looks for journals, too.
-			await 10 '! pgrep -x kpopd >/dev/null'
+			kpopd_ends 10
 			head -c $size "$WORLD/journal" >"$(kept)/$name"
 			chown alice "$(kept)/$name"
 			spool_mark

@@ -100,7 +100,10 @@ be_busy() {
 		printf '\n\n'
 	} | store alice
 	pop_login alice
+	session=$(child_pid)
 	pop_say "RETR 1"
+	pop_hear '^\+OK'
+	await 5 has_blocked_writer
 	be_idle
 	run second alice STAT QUIT
 	[[ $output == *"+OK 1 messages"* ]]

@@ -156,7 +156,7 @@ killed_quit() {
 	[ "$how" = alone ] || kill_monitor
 	IFS= read -r -t 5 said <&"$pop_in" || said=
 	pop_close
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 }
 
 # break_off USER N: kills session, broker and monitor in QUIT. The removal of
@@ -172,7 +172,7 @@ break_off() {
 	detached
 	kill_monitor
 	pop_close
-	await 10 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 10
 }
 
 # locker_start: starts a process that takes and releases a POSIX lock on alice's
@@ -213,5 +213,5 @@ locker_stop() {
 # kill_connection: kills all processes of kpopd at once, as by a power failure.
 kill_connection() {
 	pkill -KILL -x kpopd || true
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 }

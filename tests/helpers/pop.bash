@@ -252,3 +252,11 @@ local_pop_start() {
 	become_local_pop "$@" </dev/null >"$WORLD/$2" 3>&- &
 	started=$!
 }
+
+# has_blocked_writer: returns true if $session sleeps, and the kernel has output
+# for the client that the client has not read.
+has_blocked_writer() {
+	[[ $(field "$session" State) == S* ]] &&
+	    ss -Htn state established sport = 1109 |
+	    awk '$2 > 0 { found = 1 } END { exit !found }'
+}

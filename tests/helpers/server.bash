@@ -23,6 +23,11 @@ await() {
 	done
 }
 
+# kpopd_ends SECONDS: waits up to SECONDS until no process of kpopd is left.
+kpopd_ends() {
+	await "$1" '! pgrep -x kpopd >/dev/null'
+}
+
 # await_second SECOND: waits until the wall clock has reached this second since
 # the epoch. Tests use it for programs that compare times by the second.
 await_second() {
@@ -123,7 +128,7 @@ server_stop() {
 	kill "$pid" 2>/dev/null || true
 	await 5 "! kill -0 $pid 2>/dev/null"
 	pkill -KILL -x kpopd || true
-	await 5 '! pgrep -x kpopd >/dev/null'
+	kpopd_ends 5
 	rm -f "$WORLD/xinetd.pid"
 	keep_end
 }
@@ -192,9 +197,11 @@ log_written() {
 }
 
 # log_mark: makes the functions below ignore all lines that were logged before.
-# begin_test calls it.
+# Waits for the processes of former connections, because a client may see the
+# end of its session before the monitor has logged it. begin_test calls
+# log_mark.
 log_mark() {
-	log_written
+	log_settle
 	log_begin=$(wc -l <"$WORLD/syslog")
 }
 
@@ -212,10 +219,11 @@ log_has() {
 	    { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# log_count NUMBER PATTERN: waits up to ten seconds until exactly NUMBER lines
-# match the pattern (extended).
+# log_count NUMBER PATTERN: waits up to ten seconds until NUMBER lines match the
+# pattern (extended). Returns true if no further line comes.
 log_count() {
-	await 10 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" ||
+	local n="\$(log_lines | grep -aEc -- '$2')"
+	await 10 "[ $n -ge $1 ]" && log_settle && eval "[ $n -eq $1 ]" ||
 	    { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
 }
 
@@ -276,7 +284,8 @@ end_test() {
 	local status=0
 	pop_close 2>/dev/null || true
 	pkill -KILL -x kpopc 2>/dev/null || true
-	await 5 '! pgrep -x kpopd >/dev/null' ||
+	await 5 '! pgrep -x kpopc >/dev/null' || status=1
+	kpopd_ends 5 ||
 	    { pkill -KILL -x kpopd; status=1; }
 	server_restore || status=1
 	spool_untouched || status=1
