@@ -74,7 +74,7 @@ listener_on() {
 	if [[ $1 == tcp:* ]]; then
 		await 5 'ss -Hltn sport = 1109 | grep -q .'
 	else
-		await 5 "[ -S '${1#unix:}' ]"
+		await 5 "unix_listens '${1#unix:}'"
 	fi
 }
 
@@ -348,14 +348,17 @@ shared_table() {
 	kill -KILL "$(child_pid)"
 	pop_hear_end
 	pop_close
+	await 5 'no_sessions'
 	pop_login alice
 	kill -KILL "$(child_pid)"
 	pop_hear_end
 	pop_close
+	await 5 'no_sessions'
 	pop_login alice
 	kill -KILL "$(monitor_pid)" "$(child_pid)"
 	pop_hear_end
 	pop_close
+	await 5 'no_sessions'
 	run pop alice STAT QUIT
 	[[ $output == *"+OK bye, 1 messages left"* ]]
 	[ "$(listener_pid)" = "$listener" ]
@@ -861,8 +864,7 @@ kept_by_listener() {
 
 # tls_is_kept: returns true if a kept kpopd-tls of the listener takes requests.
 tls_is_kept() {
-	ss -Hlx src "$state/tls.sock" | grep -q . &&
-	    [ "$(readlink "/proc/$(kept_by_listener)/root")" = "$state/tls" ]
+	has_only_spare "$(kept_by_listener)"
 }
 
 # tls_login: logs in with TLS, and ends.
@@ -995,6 +997,8 @@ many_networks() {
 	server_stop
 	listener_on tcp::: "${kpopd[@]}"
 	many_networks 200
+	# The listener has accepted all of them before it serves this one.
+	pop alice QUIT >/dev/null
 	await 5 'no_sessions'
 	before=$(fds "$own_listener") memory=$(field "$own_listener" VmSize)
 	many_networks "${MANY-2500}" 3>&- &

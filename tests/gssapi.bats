@@ -258,7 +258,8 @@ gsstalk() {
 	grep -Pq "^Uid:\t$(id -u kpopd)\t" "/proc/$relay/status"
 	# The four processes are the relay, the session, the broker and the
 	# monitor.
-	await 5 '[ "$(pgrep -x kpopd | wc -l)" -eq 4 ]'
+	await 5 '[ "$(pgrep -x kpopd | wc -l)" -eq 4 ] &&
+	    [ -z "$(jailed_in preauth)" ]'
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
 	done

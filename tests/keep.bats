@@ -120,6 +120,7 @@ served_by_monitor() {
 		log_mark
 		inject "$(keeper)" "$1"
 		pkill -KILL -P "$(keeper)" || true
+		await 5 '[ -z "$(pgrep -P "$(keeper)")" ]'
 		tls_open
 		is_of_monitor "$tls"
 		inject_end
@@ -171,7 +172,7 @@ served_by_monitor() {
 	# spare process.
 	await 5 '[ "$(sockets "$keeper")" -eq 4 ]'
 	for fd in $(fds "$keeper" | sed -n 's/.*socket:\[\(.*\)\]$/\1/p'); do
-		ss -Htan | refute grep -q "ino:$fd "
+		ss -Htane | refute grep -q "ino:$fd "
 	done
 	# Built for sanitizers, it has no sandbox. -13 is EACCES.
 	[ -z "${SANITIZER-}" ] || return 0
@@ -218,6 +219,7 @@ served_by_monitor() {
 	tls_open_kept
 	pop_ask QUIT
 	pop_close
+	await 5 'no_kpopd'
 	# Only the inode change time of the file differs.
 	old=$(keeper)
 	cp -p "$WORLD/tls/server.pem" "$WORLD/again"
@@ -327,11 +329,12 @@ served_by_monitor() {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "ASan's own system calls are in the way of strace"
 	keep_end
+	rm -f "$WORLD/trace" "$state/tls.sock"
 	strace -f -o "$WORLD/trace" -e trace=chroot \
 	    -e inject=chroot:delay_exit=20000000:when=1 "$KPOPD_BUILD/kpopd" \
 	    --keep-tls -d "$state" $(tls_options) 3>&- >/dev/null 2>&1 &
 	starting=$!
-	await 5 'grep -q chroot "$WORLD/trace"'
+	await 5 'grep -qs chroot "$WORLD/trace"'
 	[ -S "$state/tls.sock" ]
 	tls_open
 	is_of_monitor "$tls"
@@ -356,6 +359,7 @@ served_by_monitor() {
 }
 
 @test "a kept kpopd-tls closes the descriptors of a request that it does not understand" {
+	await 5 'fds "$(keeper)" | grep -q pidfd'
 	before=$(fds "$(keeper)" | wc -l)
 	python3 "$BATS_TEST_DIRNAME/programs/ask-keeper.py" \
 	    "$state/tls.sock" 50 7 </dev/null
@@ -432,6 +436,7 @@ served_by_monitor() {
 @test "the spare process ends with its kept kpopd-tls, and is replaced if it is killed" {
 	first=$(pgrep -P "$(keeper)")
 	kill -KILL "$first"
+	await 5 "! kill -0 $first 2>/dev/null"
 	tls_open_kept
 	[ "$tls" != "$first" ]
 	await 5 '[ "$(pgrep -P "$(keeper)" | wc -l)" -eq 2 ]'
@@ -459,6 +464,7 @@ served_by_monitor() {
 
 @test "a monitor that is killed before it gives the client leaves nothing in a kept kpopd-tls" {
 	restart -T immediate $(tls_options)
+	await 5 'fds "$(keeper)" | grep -q pidfd'
 	before=$(fds "$(keeper)" | wc -l)
 	# The monitor sends the request first, and then the client's socket. On
 	# a busy machine the answer to it may come too late.

@@ -13,6 +13,7 @@ teardown() {
 	local pid
 	for pid in ${false_pid-} ${middle-}; do
 		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
 	done
 	grep -q '^kpop[[:space:]]' /etc/services ||
 	    printf 'kpop 1109/tcp\n' >>/etc/services

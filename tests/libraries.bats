@@ -165,7 +165,7 @@ getmail_poll() {
 	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
 	    "$WORLD/got" 3>&- 2>/dev/null &
 	lmtp=$!
-	await 5 '[ -S $WORLD/lmtp ]'
+	await 5 'unix_listens $WORLD/lmtp'
 	chmod 755 "$WORLD"
 	server_start $(tls_options)
 	getmail_poll -C "$WORLD/tls/ca.pem"

@@ -45,7 +45,7 @@ fetch_once() {
 	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
 	    "$WORLD/got.getmail" 3>&- 2>/dev/null &
 	lmtp=$!
-	await 5 'ss -Hltn sport = 2110 | grep -q . && [ -S $WORLD/lmtp ]'
+	await 5 'ss -Hltn sport = 2110 | grep -q . && unix_listens $WORLD/lmtp'
 	KPOPC="$KPOPD_BUILD/kpopc" DOVEADM=$(dovecot_self) /usr/bin/python3 \
 	    "$BATS_TEST_DIRNAME/clients/once.py" "$1" "$seed" "$count" \
 	    >"$WORLD/points" 3>&- || status=$?

@@ -47,7 +47,8 @@ breaks_off() {
 # is_killed: kills a session that has marked a message.
 is_killed() {
 	pop_login bob && pop_ask "DELE 1" && pkill -KILL -x kpopd -U bob &&
-	    pop_hear_end && pop_close && spool_is bob one two
+	    pop_hear_end && pop_close && spool_is bob one two &&
+	    await 10 '! pgrep -x kpopd -U bob >/dev/null'
 }
 
 # repeats_a_ticket: sends the same bytes of a login twice.

@@ -222,11 +222,12 @@ renegotiate() {
 # answer. Then sends TEXT, which printf formats, in cleartext. Sets $output to
 # all bytes that the server sends before it closes the connection.
 after_stls() {
+	rm -f "$WORLD/answers"
 	exec {peer}<>/dev/tcp/127.0.0.1/1109
 	timeout 10 cat <&"$peer" 2>/dev/null >"$WORLD/answers" 3>&- &
 	reader=$!
 	cat "${2-/dev/null}" - <<<$'STLS\r' >&"$peer"
-	await 5 'grep -aqE "begin TLS|ERR" "$WORLD/answers"'
+	await 5 'grep -aqsE "begin TLS|ERR" "$WORLD/answers"'
 	printf "$1" >&"$peer" 2>/dev/null || true
 	wait "$reader" || true
 	exec {peer}>&-
@@ -491,7 +492,8 @@ works() {
 	server_start -p -t 8:60 $(tls_options)
 	exec 9<>/dev/tcp/127.0.0.1/1109
 	printf 'STLS\r\n' >&9
-	await 5 'pgrep -x kpopd-tls >/dev/null'
+	while read -r -t 10 line <&9 && [[ $line != *"begin TLS"* ]]; do :; done
+	[[ $line == *"begin TLS"* ]]
 	printf '\x16\x03\x01\x02' >&9
 	# The connection ends although the client does not close it.
 	await 30 'no_kpopd'

@@ -350,7 +350,7 @@ clients_fetch_nothing_again() {
 	python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
 	    "$WORLD/got.getmail" 3>&- 2>/dev/null &
 	lmtp=$!
-	await 5 '[ -S "$WORLD/lmtp" ]'
+	await 5 'unix_listens "$WORLD/lmtp"'
 	mail "$1" 1 210
 	for client in fetchmail mpop getmail; do
 		polls $client

@@ -169,6 +169,7 @@ old_stop() {
 	dovecot_end
 	pid=$(cat "$WORLD/old.pid" 2>/dev/null) || return 0
 	kill "$pid" 2>/dev/null || true
-	await 10 "! kill -0 $pid 2>/dev/null"
+	await 10 "! kill -0 $pid 2>/dev/null &&
+	    ! ss -Hltn '( sport = 2100 or sport = 2143 )' | grep -q ."
 	rm -f "$WORLD/old.pid"
 }

@@ -249,6 +249,7 @@ local_pop() {
 }
 
 local_pop_start() {
+	rm -f "$WORLD/$2"
 	become_local_pop "$@" </dev/null >"$WORLD/$2" 3>&- &
 	started=$!
 }

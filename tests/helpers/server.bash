@@ -236,13 +236,13 @@ activity() {
 	done 2>/dev/null
 }
 
-# is_quiet: returns true if no server process has run for 50 ms or is waiting to
-# run.
+# is_quiet: returns true if no server process has run for 50 ms, or is waiting
+# to run or for a disk.
 is_quiet() {
 	local before
 	before=$(activity)
 	sleep 0.05
-	[[ $before != *State:$'\t'R* ]] && [ "$before" = "$(activity)" ]
+	[[ $before != *State:$'\t'[RD]* ]] && [ "$before" = "$(activity)" ]
 }
 
 # log_settle: waits until the server processes are quiet, at most two seconds,
@@ -320,6 +320,12 @@ no_reports() {
 	cat $reports >&2
 	rm -f $reports
 	return 1
+}
+
+# unix_listens PATH: returns true if a process listens on this Unix socket. The
+# file is there before that.
+unix_listens() {
+	ss -Hx state listening src "$1" | grep -q .
 }
 
 # false_server COMMAND: starts a server on port 2000 that runs the shell command

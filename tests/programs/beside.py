@@ -755,6 +755,9 @@ for actor in actors:
     actor.start()
 for actor in actors:
     actor.join()
+# The broker of a session that was killed goes on with the removal.
+while not subprocess.call(['pgrep', '-x', 'kpopd'], stdout=subprocess.DEVNULL):
+    time.sleep(0.05)
 summary = judge()
 look()
 for name, n in sorted(books.counts.items()):
