@@ -108,6 +108,7 @@ spool_of() {
 		pop_login "${names[i]}"
 		run pop "${names[i]}" QUIT
 		pop_close
+		kpopd_ends 5
 		[[ $output == *"-ERR [IN-USE]"* ]] ||
 		    { echo "${names[i]}: $output"; return 1; }
 		# The next session finds the same state directory.
@@ -636,6 +637,7 @@ hash_bytes() {
 		[ "$least" = absent ] || echo "UID_MIN $least" >>/etc/login.defs
 		[ "$least" != file ] || rm /etc/login.defs
 		for user in low high higher; do
+			log_mark
 			run pop "$user" QUIT
 			if [[ " $open " == *" $user "* ]]; then
 				[[ $output == *"+OK 0 messages"* ]]

@@ -25,7 +25,7 @@ setup() {
 }
 
 teardown() {
-	[ -z "${writer-}" ] || kill "$writer"
+	[ -z "${writer-}" ] || { kill "$writer"; wait "$writer" || true; }
 	[ -z "${kdc-}" ] || kdc_restore
 	kill -CONT "$(cat "$WORLD/krb5kdc.pid")"
 	cat "$WORLD/resolv.conf.kept" >/etc/resolv.conf
@@ -41,6 +41,7 @@ check() {
 	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check -d "$state" \
 	    -k "$keytab" "$@" </dev/null
 	refute grep -q '[^ -~]' <<<"$output"
+	log_written
 	refute grep -aE ' kpopd[-a-z]*(\[[0-9]+\])?:' \
 	    <(tail -n "+$((mark + 1))" "$WORLD/syslog")
 }

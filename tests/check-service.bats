@@ -25,7 +25,8 @@ setup() {
 }
 
 teardown() {
-	[ -z "${taker-}" ] || kill "$taker" 2>/dev/null || true
+	[ -z "${taker-}" ] ||
+	    { kill "$taker"; wait "$taker"; } 2>/dev/null || true
 	service xinetd stop >/dev/null
 	fuse_end
 	server_stop
@@ -169,6 +170,7 @@ serves_again() {
 	xinetd_entry kpop
 	sed -i 's/disable.*=/disable=/' /etc/xinetd.d/kpop
 	mended 'FAIL  service /etc/xinetd.d/kpop: .*a blank before each ='
+	serves_again
 	xinetd_entry kpop
 	sed -i -e '/^{/d' -e 's/^service.*/& {/' /etc/xinetd.d/kpop
 	mended 'FAIL  service /etc/xinetd.d/kpop: .*needs \{ in the next line'
@@ -204,6 +206,7 @@ serves_again() {
 	rm /etc/xinetd.d/pop3
 	mended 'FAIL  service /etc/xinetd.d/kpop: .*disable = yes'
 	[ "$(grep -c 'disable.*yes' /etc/xinetd.d/kpop)" = 1 ]
+	serves_again
 	check -p
 	says 'warn  service /etc/xinetd.d/kpop: no superserver starts kpopd for POP3'
 }
@@ -306,7 +309,7 @@ serves_again() {
 connect() {
 	bash -c 'exec 3<>/dev/tcp/127.0.0.1/1109; echo x >&3; cat <&3' \
 	    >/dev/null 3>&-
-	listener=$(pgrep -o -x kpopd)
+	listener=$(pgrep -x kpopd -P "$(cat "$WORLD/xinetd.pid")")
 }
 
 @test "a listener that has not read the options that the file now has is named, and the remedy lets them be read" {

@@ -254,10 +254,13 @@ fetchmail_with() {
 	block docs/CLIENTS.md 'poll HOST proto POP3 plugin' | fetchmail_with
 	sed -i '/1109/d' "$root/etc/services"
 	block docs/CLIENTS.md 'kpop 1109/tcp' >>"$root/etc/services"
+	local logins before
+	logins="inside journalctl -q -t kpopd -o cat |
+	    grep -c '^login .*layer=tls'"
+	before=$(eval "$logins")
 	echo 'poll HOST proto KPOP auth kerberos_v5 user alice' |
 	    fetchmail_with
-	await 20 'inside journalctl -t kpopd -o cat | tail -n 3 |
-	    grep "layer=tls"'
+	await 20 "[ \$($logins) -gt $before ]"
 	# The container has no terminals, so mutt runs outside.
 	realm_login alice
 	install -o alice -m 600 "$WORLD/ccache" /home/alice/ccache
@@ -286,7 +289,7 @@ fetchmail_with() {
 			block "${first%%:*}" "${first#*:}" |
 			    sed 's,[^&]$,& 2>/dev/null \&,'
 			cat <<-'END'
-			trap 'kill %1' EXIT
+			trap 'kill %1; wait' EXIT
 			until ss -Hltn sport = 2110 | grep -q .; do
 				sleep 0.1
 			done

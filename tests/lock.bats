@@ -436,8 +436,12 @@ has_dotlock() {
 	done
 	run pop alice "DELE 1" QUIT
 	[[ $output == *"+OK bye, 2 messages left"* ]]
-	log_mark
-	with_locks fcntl login_succeeds
+	with_locks fcntl makes_no_dotlock
+}
+
+# makes_no_dotlock: returns true if a login does not try to make a dotlock.
+makes_no_dotlock() {
+	login_succeeds
 	log_lacks 'what="making the dotlock"'
 }
 
@@ -540,6 +544,7 @@ only_if_needed() {
 	pop_login alice
 	[ -z "$broker" ]
 	pop_close
+	kpopd_ends 5
 	[ "$(forks pop_ask QUIT)" = 0 ]
 	[ "$(forks kill_session)" = 1 ]
 	[ "$(forks remove_first)" = 1 ]
@@ -582,6 +587,7 @@ without_monitor() {
 without_fork() {
 	mbox one two three | store alice
 	list_is_kept
+	log_mark
 	pop_login alice
 	pop_ask "DELE 1"
 	attach "$(monitor_pid)" -o /dev/null -e trace=clone,clone3,fork \
@@ -647,7 +653,11 @@ without_fork() {
 @test "kpopd waits for a lock that another program releases within ten seconds" {
 	dotlockfile -l /var/mail/alice.lock
 	# The pause is long enough for several attempts of the broker.
-	(sleep 2; rm /var/mail/alice.lock) 3>&- &
+	(
+		await 10 '[ -n "$(broker_pid 2>/dev/null)" ]'
+		sleep 2
+		rm /var/mail/alice.lock
+	) 3>&- &
 	login_succeeds
 }
 

@@ -173,6 +173,7 @@ begins_refusal() {
 		printf 'USER %s\r\nPASS x\r\n' "$1"
 	} >&"$connection"
 	await 5 'refusal=$(jailed_in refusal) && [ -n "$refusal" ] &&
+	    [ "$(field "$refusal" NoNewPrivs)" = 1 ] &&
 	    { [ -n "${SANITIZER-}" ] ||
 		[ "$(field "$refusal" Seccomp)" = 2 ]; } &&
 	    kill -STOP "$refusal"' && return

@@ -25,6 +25,7 @@ teardown() {
 	local pid
 	for pid in ${middle-} ${false_pid-}; do
 		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
 	done
 	[ -z "${kdc_stopped-}" ] ||
 	    kill -CONT "$(cat "$WORLD/krb5kdc.pid")"

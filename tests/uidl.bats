@@ -490,6 +490,7 @@ wrong() {
 @test "a session waits for no import, and is told that the mailbox is in use" {
 	put_all one
 	ids
+	kpopd_ends 5
 	list one=old1
 	# The import waits in its first fsync, with the session lock.
 	strace -f -qq -o /dev/null -e trace=fsync \
@@ -557,6 +558,7 @@ fails_at() {
 @test "an import that was interrupted while it waits for its list changes nothing" {
 	put_all one
 	ids
+	kpopd_ends 5
 	list one=old1
 	mkfifo "$WORLD/slow"
 	"$KPOPD_BUILD/kpopd" --import-uidl alice -d "$state" <"$WORLD/slow" \
@@ -723,6 +725,7 @@ fails_at() {
 	    perl "$top/tests/programs/maildir-agent.pl" /home/alice/box \
 	    >"$WORLD/out" 3>&- &
 	agent=$!
+	await 5 '[ -n "$(ls -A /home/alice/box/cur)" ]'
 	for i in 1 2 3 4 5; do
 		run import
 		echo "$output"
