@@ -225,7 +225,7 @@ keytab_has_pop3() {
 	printf "${header/.7/.66}QUIT\r\n" | s_client >/dev/null || true
 	{
 		printf "$header"
-		await 5 'pgrep -x kpopd-tls >/dev/null'
+		await 5 'jailed_in tls | grep -q .'
 		printf "${header/.7/.66}"
 	} | wire 30 >/dev/null || true
 	log_lacks '192\.0\.2\.66'
@@ -255,10 +255,13 @@ keytab_has_pop3() {
 	timeout 40 "$KPOPD_BUILD/tests/programs/preauth-standin" "$preauth" \
 	    line failed "what=flood" 100000000 3>&- 2>/dev/null &
 	flooder=$!
+	log_has what=flood
 	run pop alice QUIT
 	[[ $output == *"messages left"* ]]
 	await 20 "! kill -0 $preauth 2>/dev/null"
 	kill $flooder 2>/dev/null || true
+	kpopd_ends 5
+	log_written
 	[ "$(log_lines | grep -c 'what=flood')" -le 102 ]
 }
 

@@ -15,7 +15,7 @@ setup() {
 }
 
 teardown() {
-	[ -z "$proxy" ] || kill "$proxy" 2>/dev/null || true
+	[ -z "$proxy" ] || { kill "$proxy"; wait "$proxy"; } 2>/dev/null || true
 	end_test
 }
 
@@ -267,13 +267,16 @@ fetch_by() {
 		fetch_by $client || true
 		kill "$middle"
 		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		log_has 'refused ' && log_lacks ' login ' ||
+		    { echo "$client"; return 1; }
+		log_mark
 		in_the_middle 2110
 		fetch_by $client || true
 		kill "$middle"
 		pkill -x openssl || true
 		await 5 '! ss -Hltn sport = 2110 | grep -q . &&
 		    ! pgrep -x kpopd >/dev/null'
-		log_lines | grep -q 'refused ' ||
+		log_has 'refused ' ||
 		    { echo "$client did not connect"; return 1; }
 		log_lacks ' login ' || { echo "$client"; return 1; }
 		spool_is alice one

@@ -148,6 +148,8 @@ login_point() {
 
 # restore_crash: restores the mailbox and the journal that a crash has left.
 restore_crash() {
+	# The broker of the session before would obey the journal.
+	kpopd_ends 5
 	cat "$WORLD/broken" >"$(spool alice)"
 	cp -p "$WORLD/journal" "$(kept)/j"
 }
@@ -192,6 +194,7 @@ fsync_fails() {
 kill_and_login() {
 	kill_monitor
 	session_ends
+	kpopd_ends 5
 	[ "$(last_login)" = "$1" ]
 	nothing_else
 }

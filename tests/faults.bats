@@ -100,6 +100,7 @@ ended_in() {
 @test "a jump of the wall clock by a day does not move the login deadline, the idle limit or the wait for a lock" {
 	preloaded -t 6:6
 	for day in 86400 -86400; do
+		kpopd_ends 5
 		says 0 0 0
 		# The monitor and the pre-auth process.
 		jump_when $day '[ "$(pgrep -cx kpopd)" -ge 2 ]' 3>&- &
@@ -233,6 +234,7 @@ preauth_says() {
 	kpopc mail.kpopd.test </dev/null
 	socat -u UDP-RECVFROM:53,bind=127.0.0.1,fork /dev/null 3>&- &
 	socat=$!
+	await 5 'ss -Hlun sport = 53 | grep -q .'
 	cp /etc/resolv.conf "$WORLD/resolv.conf" 2>/dev/null || :
 	cp /etc/hosts "$WORLD/hosts"
 	printf '%s\n' 'nameserver 127.0.0.1' 'options timeout:30' \
@@ -281,6 +283,7 @@ fill_syslog() {
 	[ "$took" -lt 20000 ] || { echo "full: $took ms"; return 1; }
 	spool_is alice two three
 	# Now syslog works again, and all events are logged.
+	kpopd_ends 5
 	log_mark
 	pop alice QUIT
 	log_has 'logout .*reason=quit '

@@ -128,7 +128,8 @@ has_received() {
 		printf 'USER \x1b[2J\x07\xff\r\n'
 		printf 'PASS \x1b]0;\x07\r\n'
 	} | wire >/dev/null
-	[ -z "$(log_lines | LC_ALL=C grep -a '[^ -~]')" ]
+	log_has 'refused .*\033'
+	LC_ALL=C log_lacks '[^ -~]'
 }
 
 @test "a login does not wait for sixty silent clients" {

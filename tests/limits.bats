@@ -109,6 +109,7 @@ bytes() {
 	    "OPENSSL:127.0.0.1:1109,verify=0" >/dev/null 2>&1 3>&- &
 	sender=$!
 	await 5 'jailed_in tls | grep -q .'
+	await 10 'ss -Htin sport = 1109 | grep -Eq "bytes_received:[0-9]{7}"'
 	stays_small 20
 	kill $sender 2>/dev/null || true
 }

@@ -361,10 +361,12 @@ pop_as_bob() {
 		false_tls $name
 		server_start -p -t 8:20 $(tls_options)
 		log_mark
+		rm -f "$WORLD/answers"
 		# The client sends nothing for longer than the login deadline.
 		wire 20 < <(printf 'STLS\r\n'; sleep 14) \
 		    >"$WORLD/answers" 2>&1 3>&- &
 		silent=$!
+		await 5 'grep -aqs "^+OK" "$WORLD/answers"'
 		begin=$(date +%s%N)
 		run pop_as_bob
 		spent=$((($(date +%s%N) - begin) / 1000000))

@@ -18,6 +18,7 @@ teardown() {
 	local pid
 	for pid in ${middle-} ${front-}; do
 		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
 	done
 	pkill -x openssl || true
 	end_test
@@ -168,6 +169,8 @@ ends() {
 	server_start -p $(tls_options)
 	edited 2110 '$_ = "" if /^(SASL|STLS)/; $_ = "USER\r\nSASL PLAIN\r\n" if /^TOP/; $_ = "-ERR AUTH is not known\r\n" if /^\+ /'
 	ends 1 "-ERR AUTH is not known" -p
+	# edit.pl ends its connection when it has recorded everything.
+	kpopd_ends 5
 	grep -q '^AUTH GSSAPI' "$WORLD/said"
 	refute grep -E 'secret|alice|STAT' "$WORLD/said"
 	middle_end

@@ -133,20 +133,21 @@ share_state() {
 	log_has 'logout .*reason=yielded retrieved=0 octets=0 topped=0 deleted=0 left=3'
 }
 
-# looks_thrice: waits until the silent session has looked three times for a
-# takeover request.
+# looks_thrice: waits until $session has looked three times for a takeover
+# request.
 looks_thrice() {
-	attach "$(child_pid)" -o "$WORLD/looks" -e trace=openat
+	attach "$session" -o "$WORLD/looks" -e trace=openat
 	await 30 '[ "$(grep -c takeover "$WORLD/looks")" -ge 3 ]'
 	kill "$tracer"
 	detached
 }
 
 @test "a login that a busy session has refused does not end that session later, nor the next session" {
-	local refused
+	local refused session
 	# The idle time before takeover is five seconds.
 	share_state 100
 	pop_login alice
+	session=$(child_pid)
 	pop alice QUIT >"$WORLD/refused" 3>&- &
 	refused=$!
 	until ! kill -0 $refused 2>/dev/null; do
@@ -159,7 +160,9 @@ looks_thrice() {
 	pop_ask NOOP
 	pop_ask QUIT
 	pop_hear_end
+	kpopd_ends 5
 	pop_login alice
+	session=$(child_pid)
 	looks_thrice
 	pop_ask QUIT '^\+OK bye, 3'
 	pop_hear_end

@@ -84,6 +84,7 @@ send_text() {
 	cp "$WORLD/server.keytab" "$WORLD/other.keytab"
 	printf '%s\r\n' "USER alice" "PASS x" QUIT | kpopc mail.kpopd.test |
 	    grep '^+OK bye'
+	log_settle
 	mail_lines >"$WORLD/mail.log"
 	cp "$top/fail2ban/filter.d/kpopd.conf" /etc/fail2ban/filter.d/
 	fail2ban-regex --print-all-matched --print-no-missed "$WORLD/mail.log" \

@@ -207,8 +207,9 @@ leaves_two_lines() {
 @test "the listener logs a balancer's check as closed if the connection is reset before it is accepted" {
 	server_stop
 	listener_start -x 127.0.0.1
-	wire </dev/null >/dev/null
-	await 5 'listener_pid'
+	printf 'x\r\n' | wire >/dev/null
+	await 5 '[ "$(pgrep -cx kpopd)" -eq 1 ]'
+	log_mark
 	for how in reset end; do
 		for header in "" "$v2\\x20\\x00\\x00\\x00"; do
 			leave_before_accept $how "$header"

@@ -250,10 +250,12 @@ describe_maildirsize() {
 	deliver_many b 3>&- &
 	other=$!
 	removed=0
-	while kill -0 "$one" 2>/dev/null || kill -0 "$other" 2>/dev/null; do
+	while :; do
 		run pop alice "DELE 1" "DELE 3" QUIT
 		removed=$((removed + $(grep -c '^+OK message . deleted' \
 		    <<<"$output" || :)))
+		kill -0 "$one" 2>/dev/null || kill -0 "$other" 2>/dev/null ||
+		    [ "$removed" -eq 0 ] || break
 	done
 	wait "$one"
 	wait "$other"

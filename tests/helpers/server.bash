@@ -201,7 +201,7 @@ log_written() {
 # end of its session before the monitor has logged it. begin_test calls
 # log_mark.
 log_mark() {
-	log_settle
+	if pgrep -x kpopd >/dev/null; then log_settle; else log_written; fi
 	log_begin=$(wc -l <"$WORLD/syslog")
 }
 
@@ -230,10 +230,8 @@ log_count() {
 # activity: prints the state of each server process, and how often the process
 # has lost the processor.
 activity() {
-	local pid
-	for pid in $(pgrep -x 'xinetd|kpopd|kpopd-tls'); do
-		grep -E '^(Pid|State|.*ctxt_switches):' "/proc/$pid/status" || :
-	done 2>/dev/null
+	pgrep -x 'xinetd|kpopd|kpopd-tls' | sed 's,.*,/proc/&/status,' |
+	    xargs -r grep -hE '^(Pid|State|.*ctxt_switches):' 2>/dev/null || :
 }
 
 # is_quiet: returns true if no server process has run for 50 ms, or is waiting
