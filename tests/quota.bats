@@ -250,13 +250,16 @@ describe_maildirsize() {
 	deliver_many b 3>&- &
 	other=$!
 	removed=0
-	while :; do
+	remove_two() {
 		run pop alice "DELE 1" "DELE 3" QUIT
 		removed=$((removed + $(grep -c '^+OK message . deleted' \
 		    <<<"$output" || :)))
-		kill -0 "$one" 2>/dev/null || kill -0 "$other" 2>/dev/null ||
-		    [ "$removed" -eq 0 ] || break
+	}
+	while kill -0 "$one" 2>/dev/null || kill -0 "$other" 2>/dev/null; do
+		remove_two
 	done
+	# On a busy machine all may be delivered before the first session.
+	remove_two
 	wait "$one"
 	wait "$other"
 	[ "$removed" -gt 0 ]
